@@ -1,0 +1,8 @@
+"""Measurements: one file a question, each against a peer in the same run, one table.
+
+__main__.py    `scripts/bench`: which questions, how long, the table, the JSON
+harness.py     alternated runs, percentiles, rows
+processes.py   whose a process is, and how much memory it has
+rooms.py       a Sandcove folder with a server of its own; bare bwrap, the peer
+ask_*.py       the questions: `QUESTION` says what, `ask()` yields the rows
+"""

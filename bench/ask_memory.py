@@ -1,0 +1,35 @@
+"""What a live, idle sandbox costs in memory, all its processes counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from bench import processes
+from bench.crowd import answering, crowd
+from bench.harness import Options, Row, Samples
+from bench.rooms import own_home
+
+QUESTION = "memory (PSS) of a live idle sandbox"
+
+
+def ask(options: Options) -> Iterator[Row]:
+    for size in (100, 300) if not options.quick else (5,):
+        yield _with(size)
+
+
+def _with(size: int) -> Row:
+    async def measure() -> tuple[list[float], float]:
+        async with crowd(size) as members:
+            answered = await answering(members)
+            assert answered == size, f"{answered} of {size} sandboxes answered"
+            names = [(await member.info()).id for member in members]
+            each = [processes.proportional_memory(processes.of_sandbox(home, name)) for name in names]
+            everything = processes.proportional_memory(processes.of_home(home))
+            return each, everything
+
+    with own_home() as home:
+        each, everything = asyncio.run(measure())
+    mean = sum(each) / size
+    note = f"mean {mean:.1f}; server, zygote and all {size} together {everything:,.0f} MB; all answered"
+    return Row(f"{QUESTION}, {size} alive", "MB", Samples(each), most=8, note=note)

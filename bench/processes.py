@@ -1,0 +1,146 @@
+"""Which processes belong to a Sandcove folder or to one sandbox in it, and how much memory they have.
+
+A process inside a room has mounts from its sandbox's folder: /proc/PID/mountinfo names them
+(proc_pid_mountinfo(5)). The bwrap processes that hold the room from outside are its ancestors.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Self
+
+__all__ = ["agents", "all_gone", "mounts_below", "of_home", "of_sandbox", "peak_memory", "proportional_memory"]
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A file of /proc/PID; empty when the process has ended or is not ours to look at."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _program(pid: int) -> str:
+    """The name of the program that the process runs; empty when it can't be told."""
+    try:
+        return Path(os.readlink(f"/proc/{pid}/exe")).name
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    # The command's name, in parentheses, may itself hold blanks and parentheses.
+    after_name = _read(pid, "stat").rpartition(b")")[2].split()
+    return int(after_name[1]) if after_name else 0
+
+
+def of_sandbox(home: Path, sandbox_id: str) -> set[int]:
+    """The process ids (as the host sees them) of all that lives for this sandbox: bwrap, agent, shells, commands."""
+    needle = os.fsencode(home / "sandboxes" / sandbox_id) + b"/"
+    inside = {pid for pid in _pids() if needle in _read(pid, "mountinfo")}
+    outside = set()
+    for pid in inside:
+        parent = _parent(pid)
+        while parent > 1 and parent not in inside and _program(parent) == "bwrap":
+            outside.add(parent)
+            parent = _parent(parent)
+    return inside | outside
+
+
+def agents(pids: Iterable[int]) -> list[int]:
+    """Those of `pids` that run Python: of an idle sandbox, its agent and that one's helpers."""
+    return [pid for pid in pids if _program(pid).startswith("python")]
+
+
+def of_home(home: Path) -> dict[int, str]:
+    """Every process that has to do with this Sandcove folder, by id, with its command line; not the caller."""
+    needle = os.fsencode(home)
+    found = {}
+    for pid in _pids():
+        command = _read(pid, "cmdline")
+        if pid == os.getpid():
+            continue
+        # The zygote has neither argument nor environment of the folder, but the server's log as its standard error.
+        marks = [command, _read(pid, "environ"), _read(pid, "mountinfo"), *_open_files(pid)]
+        if any(needle in mark for mark in marks):
+            found[pid] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def _open_files(pid: int) -> Iterator[bytes]:
+    try:
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            yield os.fsencode(os.readlink(f"/proc/{pid}/fd/{number}"))
+    except OSError:
+        return  # it has ended, or is not ours to look at
+
+
+def mounts_below(home: Path) -> list[str]:
+    """The mount points below this folder that the caller's mount namespace has."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [point for point in (line.split()[4] for line in lines) if point.startswith(f"{home}/")]
+
+
+def all_gone(home: Path, within: float) -> dict[int, str]:
+    """Waits up to `within` seconds for the folder's processes to end, and returns those that did not."""
+    deadline = time.monotonic() + within
+    while left := of_home(home):
+        pid = next(iter(left))
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1e3):
+                return of_home(home)
+        finally:
+            os.close(handle)
+    return {}
+
+
+def proportional_memory(pids: Iterable[int]) -> float:
+    """Their proportional set size in MB (10^6 bytes): private pages whole, shared ones divided by who shares them."""
+    kilobytes = 0
+    for pid in pids:
+        for line in _read(pid, "smaps_rollup").splitlines():
+            if line.startswith(b"Pss:"):
+                kilobytes += int(line.split()[1])
+    return kilobytes * 1024 / 1e6
+
+
+def _resident(pid: int, field: bytes) -> float:
+    for line in _read(pid, "status").splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+class peak_memory:  # noqa: N801 - a context manager that reads like a function
+    """Measures by how much the processes' resident memory rises above where it was: `with peak_memory(pids) as peak:`.
+
+    Afterwards ``peak.over_idle`` is the greatest rise among them, in MB (10^6 bytes).
+    """
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._before = dict.fromkeys(pids, 0.0)
+        self.over_idle = 0.0
+
+    def __enter__(self) -> Self:
+        for pid in self._before:
+            # 5 resets the kernel's note of the peak (proc_pid_clear_refs(5)).
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+            self._before[pid] = _resident(pid, b"VmRSS:")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over_idle = max((_resident(pid, b"VmHWM:") - before for pid, before in self._before.items()), default=0.0)

@@ -1,0 +1,14 @@
+"""The process inside a sandbox's room that does what the agent wire says.
+
+    main.py       what a fork of the zygote runs: the room's root, without a file of the sandbox's
+    app.py        the routes
+    init.py       the first process of a PID namespace for user code: spawns, signals, reaps
+    shell.py      one long-lived bash: runs commands, survives them, keeps their state
+    sessions.py   sessions by name, each with a shell
+    output.py     what a command prints: bounded, with back-pressure
+    files.py      files and folders
+    memory.py     what a sandbox remembers across sleep: environment and sessions
+
+User code never runs beside the agent: it lives in PID namespaces nested in the room's, with no
+capabilities, started by an `init` there.
+"""

@@ -1,0 +1,241 @@
+"""Running a session's commands for a caller: collected into one answer, or as a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import shlex
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sandcove.agent.output import Stream
+from sandcove.agent.sessions import Session, timestamp
+from sandcove.agent.shell import Command
+from sandcove.asgi import disconnected, json
+from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
+from sandcove.wire.codec import encode
+from sandcove.wire.events import ExecEvent
+from sandcove.wire.models import Execute, ExecuteAnswer
+from sandcove.wire.names import check_command, check_env
+from sandcove.wire.sse import encode_event
+
+__all__ = ["EventStream", "Text", "check", "execute"]
+
+KEEP = 32 * 1024 * 1024
+"""Bytes of each stream that a collected answer holds; the rest is dropped, and `truncated` says so."""
+HEARTBEAT = 15.0
+"""Seconds of silence after which a stream sends a comment, so that proxies keep it."""
+
+
+def check(request: Execute) -> bytes | None:
+    """Checks what the types do not; gives the standard input as bytes."""
+    check_command(request.command)
+    check_env(request.env or {})
+    if request.timeout is not None and request.timeout <= 0:
+        raise InvalidRequestError(f"timeout is {request.timeout} ms; give more than 0, or leave it out for no limit")
+    if request.stdin is None:
+        return None
+    if request.stdin_encoding == "utf-8":
+        return request.stdin.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(request.stdin, validate=True)
+    except ValueError as error:
+        raise InvalidRequestError(f"stdin is no valid base64: {error}") from None
+
+
+async def _start(session: Session, spec: Execute, stdin: bytes | None, http: Request, keep: int | None) -> Command:
+    async def wanted() -> bool:
+        return not await http.is_disconnected()
+
+    return await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=stdin, keep=keep, wanted=wanted)
+
+
+async def execute(session: Session, spec: Execute, http: Request) -> Response:
+    """Runs a command to its end. The caller's leaving ends it.
+
+    Raises:
+        ExecutionTimeoutError: it was ended by its timeout; what it printed until then is in the details.
+    """
+    stdin = check(spec)
+    command = await _start(session, spec, stdin, http, KEEP)
+    began = time.perf_counter()
+    gone = asyncio.ensure_future(disconnected(http))
+    try:
+        timeout = None if spec.timeout is None else spec.timeout / 1000
+        done, _ = await asyncio.wait({command.ended, gone}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        timed_out = not done
+        if command.ended not in done:
+            await command.kill()
+    finally:
+        gone.cancel()
+        if not command.ended.done():
+            await command.kill()
+    stdout, stdout_base64 = _text(command.output.kept("stdout"))
+    stderr, stderr_base64 = _text(command.output.kept("stderr"))
+    if timed_out:
+        partial: dict[str, Any] = {"stdout": stdout, "stderr": stderr}
+        if stdout_base64 is not None:
+            partial["stdoutBase64"] = stdout_base64
+        if stderr_base64 is not None:
+            partial["stderrBase64"] = stderr_base64
+        raise _timeout_error(spec, **partial)
+    exit_code = command.ended.result()
+    return json(
+        ExecuteAnswer(
+            success=exit_code == 0,
+            exit_code=exit_code,
+            stdout=stdout,
+            stderr=stderr,
+            stdout_base64=stdout_base64,
+            stderr_base64=stderr_base64,
+            truncated=command.output.truncated,
+            command=_shown(spec),
+            duration=round((time.perf_counter() - began) * 1000, 3),
+            timestamp=timestamp(),
+        )
+    )
+
+
+class EventStream(Response):
+    """Runs a command and sends what it prints as it comes; the caller's leaving ends the command."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, session: Session, spec: Execute, http: Request) -> None:
+        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._session = session
+        self._spec = spec
+        self._http = http
+        self._stdin = check(spec)
+        self._sent = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        command = await _start(self._session, self._spec, self._stdin, self._http, None)
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        try:
+            async with asyncio.TaskGroup() as helpers:
+                helping = [helpers.create_task(self._heartbeat(send)), helpers.create_task(self._watch(command))]
+                await self._pump(command, send)
+                for task in helping:
+                    task.cancel()
+        finally:
+            if not command.output.ended:
+                command.output.abandon()
+            if not command.ended.done():
+                await command.kill()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _pump(self, command: Command, send: Send) -> None:
+        spec = self._spec
+        began = time.perf_counter()
+        timed_out = False
+
+        async def event(kind: Any, **fields: Any) -> None:
+            self._sent = time.monotonic()
+            message = ExecEvent(type=kind, timestamp=timestamp(), **fields)
+            await send({"type": "http.response.body", "body": encode_event(encode(message)), "more_body": True})
+
+        async def end_late() -> None:
+            nonlocal timed_out
+            if spec.timeout is not None:
+                await asyncio.sleep(spec.timeout / 1000)
+                timed_out = not command.ended.done()
+                await command.kill()
+
+        text: dict[Stream, Text] = {"stdout": Text(), "stderr": Text()}
+        limit = asyncio.ensure_future(end_late())
+        try:
+            await event("start", command=_shown(spec))
+            async for stream, chunk in command.output.chunks():
+                data, exact = text[stream].feed(chunk)
+                if data or exact:
+                    await event(stream, data=data, bytes=exact)
+            for stream, rest in text.items():
+                data, exact = rest.end()
+                if exact:
+                    await event(stream, data=data, bytes=exact)
+            exit_code = await command.ended
+            duration = round((time.perf_counter() - began) * 1000, 3)
+            if timed_out:
+                error = _timeout_error(spec)
+                await event("error", error=error.message, code=error.code)
+                return
+            result = ExecuteAnswer(
+                success=exit_code == 0,
+                exit_code=exit_code,
+                stdout="",
+                stderr="",
+                command=_shown(spec),
+                duration=duration,
+                timestamp=timestamp(),
+            )
+            await event("complete", exit_code=exit_code, result=result)
+        except SandboxError as error:
+            await event("error", error=error.message, code=error.code)
+        finally:
+            limit.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await limit
+
+    async def _heartbeat(self, send: Send) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            if time.monotonic() - self._sent >= HEARTBEAT:
+                await send({"type": "http.response.body", "body": b": \n\n", "more_body": True})
+
+    async def _watch(self, command: Command) -> None:
+        await disconnected(self._http)
+        command.output.abandon()
+        await command.kill()
+
+
+class Text:
+    """Bytes of a stream as text, chunk by chunk, no character split.
+
+    `feed` and `end` give the text and, only where it is not exactly the bytes, the bytes in base64.
+    """
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def feed(self, chunk: bytes) -> tuple[str, str | None]:
+        data = self._tail + chunk if self._tail else chunk
+        self._tail = b""
+        try:
+            return data.decode(), None
+        except UnicodeDecodeError as error:
+            if error.reason == "unexpected end of data" and len(data) - error.start < 4:
+                data, self._tail = data[: error.start], data[error.start :]
+        return _text(data)
+
+    def end(self) -> tuple[str, str | None]:
+        """What is left: the beginning of a character that never ended."""
+        data, self._tail = self._tail, b""
+        return _text(data)
+
+
+def _text(data: bytes) -> tuple[str, str | None]:
+    try:
+        return data.decode(), None
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace"), base64.b64encode(data).decode()
+
+
+def _shown(spec: Execute) -> str:
+    return spec.command if isinstance(spec.command, str) else shlex.join(spec.command)
+
+
+def _timeout_error(spec: Execute, **details: Any) -> ExecutionTimeoutError:
+    seconds = (spec.timeout or 0) / 1000
+    return ExecutionTimeoutError(
+        f"the command ran longer than its timeout of {seconds:g} s and was ended with all its children; "
+        "give it a longer timeout, or start it as a process",
+        timeout=spec.timeout,
+        **details,
+    )

@@ -1,0 +1,414 @@
+"""The first process of a PID namespace for user code, and the agent's handle on it.
+
+`Init.start` forks it off the agent: PID 1 of a namespace nested in the room's, with its own ``/proc``, no
+capabilities, ``no_new_privs``. It is one thread that spawns programs on request, reaps every child and
+orphan, tells the agent how they ended, and signals whole process trees. User code sees it as PID 1 and can
+neither signal it (it has no handlers but SIGCHLD's) nor trace it (it is not dumpable).
+
+Requests and answers are JSON datagrams on a SOCK_SEQPACKET pair, with file descriptors beside them; a
+request longer than a datagram travels in a memfd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn
+
+import msgspec
+
+from sandcove import linux
+from sandcove.errors import ContainerNotReadyError, SandboxError
+
+__all__ = ["Exit", "Init"]
+
+_DATAGRAM = 64 * 1024
+_MAX_FDS = 16
+_CHANNEL = 3
+
+
+class SpawnRequest(msgspec.Struct, tag="spawn"):
+    """Start `argv` (a program's full path first); the passed descriptors become `fds`, in that order."""
+
+    ref: int
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    fds: list[int]
+
+
+class SignalRequest(msgspec.Struct, tag="signal"):
+    """Signal `pid` and its descendants, orphans of its session included; not the trees below `spare`.
+
+    `since`: of the orphans only those that started at this clock tick after boot or later.
+    """
+
+    ref: int
+    pid: int
+    signal: int
+    spare: list[int]
+    since: int
+
+
+class InMemfd(msgspec.Struct, tag="memfd"):
+    """The request is in the first descriptor."""
+
+
+class Answer(msgspec.Struct, tag="answer"):
+    """`pid` of what was spawned, or `count` of the signalled; else `error` says why not."""
+
+    ref: int
+    value: int = 0
+    error: str = ""
+
+
+class Exit(msgspec.Struct, tag="exit"):
+    """A child ended: by `exit_code`, or by `signal` (then `exit_code` is 128 + signal, as shells have it)."""
+
+    pid: int
+    exit_code: int
+    signal: int | None
+
+
+Request = SpawnRequest | SignalRequest | InMemfd
+_requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_reports: msgspec.json.Decoder[Answer | Exit] = msgspec.json.Decoder(Answer | Exit)
+_encode = msgspec.json.Encoder().encode
+
+
+class Init:
+    """The agent's handle. Made before the event loop or inside it; `attach` begins the talk."""
+
+    def __init__(self, channel: socket.socket, pid: int) -> None:
+        self._channel = channel
+        self._pid = pid
+        self._refs = 0
+        self._answers: dict[int, asyncio.Future[int]] = {}
+        self._exits: dict[int, asyncio.Future[Exit]] = {}
+        self._early: dict[int, Exit] = {}
+        self.ended: asyncio.Future[None] | None = None
+
+    @classmethod
+    def start(cls, *, own_mounts: bool) -> Init:
+        """Forks the namespace's first process.
+
+        With `own_mounts` it gets a mount namespace of its own too (an isolated session); without, the ``/proc``
+        that it mounts is the one that the whole room sees, the agent included, whose own is thereby hidden:
+        a file path can't lead the agent to itself.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        own_namespace = os.pidfd_open(os.getpid())
+        try:
+            linux.unshare(linux.CLONE_NEWPID)
+            pid = os.fork()
+            if pid == 0:
+                _run(theirs.fileno(), own_mounts)
+            linux.setns(own_namespace, linux.CLONE_NEWPID)
+        finally:
+            os.close(own_namespace)
+        theirs.close()
+        # Nothing of user code runs before the namespace is set up and privileges are gone: wait for its word.
+        if ours.recv(64) != b"ready":
+            ours.close()
+            os.waitpid(pid, 0)
+            raise SandboxError("the PID namespace for user code could not be set up; see the sandbox's agent.log")
+        ours.setblocking(False)
+        return cls(ours, pid)
+
+    def attach(self) -> None:
+        """Begins to read answers on the running loop."""
+        loop = asyncio.get_running_loop()
+        self.ended = loop.create_future()
+        loop.add_reader(self._channel.fileno(), self._on_report)
+
+    async def spawn(
+        self, argv: Sequence[str], *, env: dict[str, str], cwd: str, fds: dict[int, int]
+    ) -> tuple[int, asyncio.Future[Exit]]:
+        """Starts a program as the leader of a session and process group of its own.
+
+        Args:
+            argv: the program's absolute path, then its arguments.
+            fds: descriptor number in the program -> descriptor here. 0, 1 and 2 are /dev/null if not named.
+
+        Returns:
+            Its pid in the namespace, and the future of its end.
+
+        Raises:
+            SandboxError: it could not be started; the message has the system's reason.
+        """
+        self._refs += 1
+        request = SpawnRequest(self._refs, list(argv), env, cwd, list(fds))
+        pid = await self._ask(self._refs, request, list(fds.values()))
+        exit_: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        if (early := self._early.pop(pid, None)) is not None:
+            exit_.set_result(early)
+        else:
+            self._exits[pid] = exit_
+        return pid, exit_
+
+    async def signal(self, pid: int, signal: int, *, spare: Sequence[int] = (), since: int = 0) -> int:
+        """Signals a process and all that came from it; see `SignalRequest`. Returns how many got it."""
+        self._refs += 1
+        return await self._ask(self._refs, SignalRequest(self._refs, pid, signal, list(spare), since), [])
+
+    async def end(self) -> None:
+        """Kills the namespace with everything in it, and reaps its first process."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        if self.ended is not None:
+            await asyncio.shield(self.ended)
+
+    def _ask(self, ref: int, request: SpawnRequest | SignalRequest, fds: list[int]) -> asyncio.Future[int]:
+        loop = asyncio.get_running_loop()
+        if self.ended is None or self.ended.done():
+            raise ContainerNotReadyError("the sandbox is ending; call again")
+        answer: asyncio.Future[int] = loop.create_future()
+        self._answers[ref] = answer
+        data = _encode(request)
+        memfd = -1
+        if len(data) > _DATAGRAM:
+            memfd = os.memfd_create("request", os.MFD_CLOEXEC)
+            os.write(memfd, data)
+            data, fds = _encode(InMemfd()), [memfd, *fds]
+        try:
+            # Blocking for the few microseconds that the peer may need to empty a full queue is right here: it
+            # always reads, and a request must not be lost or reordered.
+            self._channel.setblocking(True)
+            socket.send_fds(self._channel, [data], fds)
+        except OSError as error:
+            self._answers.pop(ref, None)
+            raise ContainerNotReadyError(f"the sandbox is ending ({error}); call again") from None
+        finally:
+            self._channel.setblocking(False)
+            if memfd >= 0:
+                os.close(memfd)
+        return answer
+
+    def _on_report(self) -> None:
+        while True:
+            try:
+                data = self._channel.recv(_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._on_end()
+                return
+            report = _reports.decode(data)
+            if isinstance(report, Exit):
+                waiting = self._exits.pop(report.pid, None)
+                if waiting is None:
+                    self._early[report.pid] = report
+                elif not waiting.done():
+                    waiting.set_result(report)
+                continue
+            answer = self._answers.pop(report.ref, None)
+            if answer is not None and not answer.done():
+                if report.error:
+                    answer.set_exception(SandboxError(report.error))
+                else:
+                    answer.set_result(report.value)
+
+    def _on_end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._channel.fileno())
+        self._channel.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(ContainerNotReadyError("the sandbox ended during the call; call again"))
+        for pid, exit_ in self._exits.items():
+            if not exit_.done():
+                exit_.set_result(Exit(pid, 128 + signal.SIGKILL, signal.SIGKILL))
+        if self.ended is not None and not self.ended.done():
+            self.ended.set_result(None)
+
+
+# --- the forked side ------------------------------------------------------------------------------------
+
+
+def _run(channel_fd: int, own_mounts: bool) -> NoReturn:
+    """What the forked process does; it never returns to the agent's code."""
+    try:
+        signal.set_wakeup_fd(-1)
+        os.setsid()
+        os.dup2(channel_fd, _CHANNEL, inheritable=False) if channel_fd != _CHANNEL else None
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+        if own_mounts:
+            linux.unshare(linux.CLONE_NEWNS)
+            linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
+        linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        linux.drop_privileges()
+        linux.set_dumpable(False)
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        channel = socket.socket(fileno=_CHANNEL)
+        channel.send(b"ready")
+        _serve(channel)
+    except BaseException as error:
+        os.write(2, f"init: {error}\n".encode())
+    os._exit(1)
+
+
+def _serve(channel: socket.socket) -> None:
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    spawned: set[int] = set()
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
+    while True:
+        for fd, _ in poll.poll():
+            if fd == wake_read:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake_read, 4096)
+                _reap(channel, spawned)
+                continue
+            data, fds, _, _ = socket.recv_fds(channel, _DATAGRAM, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+            if not data:
+                return
+            try:
+                request = _requests.decode(data)
+                if isinstance(request, InMemfd):
+                    request = _requests.decode(_read_memfd(fds.pop(0)))
+                answer = _answer(request, fds, null)
+                if isinstance(request, SpawnRequest) and not answer.error:
+                    spawned.add(answer.value)
+                channel.send(_encode(answer))
+            finally:
+                for passed in fds:
+                    os.close(passed)
+
+
+def _read_memfd(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def _reap(channel: socket.socket, spawned: set[int]) -> None:
+    """Reaps all that ended; the agent is told of what it had started, not of adopted orphans."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid not in spawned:
+            continue
+        spawned.discard(pid)
+        code = os.waitstatus_to_exitcode(status)
+        report = Exit(pid, code, None) if code >= 0 else Exit(pid, 128 - code, -code)
+        channel.send(_encode(report))
+
+
+def _answer(request: Request, fds: list[int], null: int) -> Answer:
+    if isinstance(request, SpawnRequest):
+        return _spawn(request, fds, null)
+    if isinstance(request, SignalRequest):
+        return Answer(request.ref, value=_signal_tree(request))
+    raise ValueError("a memfd holds no further memfd")
+
+
+def _spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
+    wanted = {0: null, 1: null, 2: null, **dict(zip(request.fds, fds, strict=True))}
+    actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in wanted.items()]
+    try:
+        os.chdir(request.cwd)
+    except OSError as error:
+        return Answer(request.ref, error=f"the working directory {request.cwd} can't be entered: {error.strerror}")
+    try:
+        pid = os.posix_spawn(
+            request.argv[0],
+            request.argv,
+            request.env,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGCHLD),
+        )
+    except OSError as error:
+        return Answer(request.ref, error=f"{request.argv[0]} can't be started: {error.strerror}")
+    return Answer(request.ref, value=pid)
+
+
+Kin = Literal["parent", "session", "start"]
+
+
+def _processes() -> dict[int, dict[Kin, int]]:
+    """Every process of the namespace: its parent, its session and its start in clock ticks after boot."""
+    found: dict[int, dict[Kin, int]] = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                # The command in parentheses may hold anything; the numbers follow its last parenthesis.
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        found[int(name)] = {"parent": int(fields[1]), "session": int(fields[3]), "start": int(fields[19])}
+    return found
+
+
+def _tree(request: SignalRequest) -> set[int]:
+    processes = _processes()
+    children: dict[int, list[int]] = {}
+    for pid, kin in processes.items():
+        children.setdefault(kin["parent"], []).append(pid)
+
+    def below(roots: list[int], spare: set[int]) -> set[int]:
+        seen: set[int] = set()
+        while roots:
+            pid = roots.pop()
+            if pid in seen or pid in spare or pid not in processes:
+                continue
+            seen.add(pid)
+            roots.extend(children.get(pid, ()))
+        return seen
+
+    spared = below(list(request.spare), set())
+    orphans = [
+        pid
+        for pid, kin in processes.items()
+        if kin["session"] == request.pid and kin["parent"] == 1 and kin["start"] >= request.since
+    ]
+    return below([request.pid, *orphans], spared) - {1}
+
+
+def _signal_tree(request: SignalRequest) -> int:
+    """Signals the tree. A kill stops it first and looks again until nothing new appears: no fork escapes."""
+    done: set[int] = set()
+    if request.signal == signal.SIGKILL:
+        for _ in range(64):
+            new = _tree(request) - done
+            if not new:
+                break
+            for pid in new:
+                _kill(pid, signal.SIGSTOP)
+            done |= new
+    else:
+        done = _tree(request)
+    return sum(_kill(pid, request.signal) for pid in done)
+
+
+def _kill(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""What a fork of the zygote runs, inside the room: the agent of one sandbox.
+
+Everything that the agent can need is imported here, before the fork: a module imported later would be looked for
+among the sandbox's own files.
+"""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures.thread
+import contextlib
+import encodings.idna
+import gc
+import json
+import logging
+import mimetypes
+import os
+import socket
+import sys
+
+from sandcove import linux
+from sandcove.agent.app import Agent
+from sandcove.agent.init import Init
+from sandcove.agent.memory import Memory
+from sandcove.agent.sessions import HOME, Sessions
+from sandcove.asgi import Listener, prepare, run
+from sandcove.errors import InvalidRequestError
+from sandcove.wire import models
+from sandcove.wire.codec import decode
+from sandcove.wire.models import DEFAULT_SESSION
+
+__all__ = ["PRELOADED", "main", "preload"]
+
+PRELOADED = (base64, concurrent.futures.thread, encodings.idna, json, mimetypes)
+"""Modules that the standard library and the web framework import late."""
+
+_agent = Agent()
+_config = prepare(_agent.app)
+
+
+def preload() -> None:
+    """Does once, before the fork, what every agent would do: tables are built, types resolved, garbage frozen."""
+    mimetypes.init(files=[])
+    for model in (models.Execute, models.WriteFile, models.ReadFile):
+        with contextlib.suppress(InvalidRequestError):
+            decode(b"{}", model)
+    gc.collect()
+    gc.freeze()
+
+
+def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: str) -> None:
+    """Runs until the room ends.
+
+    Args:
+        channel: to the server: ``ready`` goes out on it; its end of file tells the server that the agent is gone.
+        listener: a listening Unix socket, bound outside the room.
+        memory_fd: the open file of `Memory`.
+        path: the PATH of user code.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    linux.set_dumpable(False)
+    init = Init.start(own_mounts=False)
+    memory = Memory(memory_fd)
+    base_env = {
+        "PATH": path,
+        "HOME": HOME,
+        "USER": "root",
+        "LOGNAME": "root",
+        "SHELL": "/bin/bash",
+        "LANG": "C.UTF-8",
+        "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
+    }
+
+    async def serve() -> None:
+        init.attach()
+        sessions = Sessions(memory, base_env, init)
+        _agent.begin(sessions, init, base_env)
+        await Listener(_config).start(listener)
+        channel.send(b"ready")
+        await sessions.get(DEFAULT_SESSION).start()
+        assert init.ended is not None
+        await init.ended
+
+    try:
+        run(serve)
+    finally:
+        # Without its agent or its user namespace's first process a room is of no use: let the server see it end.
+        os._exit(1)

@@ -1,0 +1,182 @@
+"""A sandbox's sessions by name. Each has a shell; an isolated one also a PID namespace of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sandcove.agent.init import Init
+from sandcove.agent.memory import Memory, SessionMemory
+from sandcove.agent.shell import Command, Shell
+from sandcove.errors import InvalidRequestError, PathNotFoundError, SessionAlreadyExistsError, SessionNotFoundError
+from sandcove.wire.models import DEFAULT_SESSION, WORKSPACE, CreateSession, SessionInfo
+from sandcove.wire.names import check_env, check_session_id
+
+__all__ = ["Session", "Sessions", "timestamp"]
+
+HOME = "/root"
+RUN = Path("/run/sandcove")
+STATE = Path("/var/lib/sandcove/sessions")
+
+
+def timestamp() -> str:
+    """Now, as ISO 8601 in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Session:
+    """A name, a shell, and the folder that relative paths start from."""
+
+    def __init__(self, info: SessionInfo, env: dict[str, str], init: Init, *, own_init: bool, number: int) -> None:
+        self.info = info
+        self.init = init
+        self._own_init = own_init
+        self._shell = Shell(init, run=RUN / str(number), state=STATE / info.id, env=env, cwd=info.cwd)
+
+    @property
+    def cwd(self) -> str:
+        return self._shell.cwd
+
+    async def start(self) -> None:
+        """Starts the shell ahead of the first command."""
+        await self._shell.start()
+
+    async def run(
+        self,
+        command: str | list[str],
+        *,
+        cwd: str | None = None,
+        env: dict[str, str] | None = None,
+        stdin: bytes | None = None,
+        keep: int | None = None,
+        wanted: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Command:
+        """Starts a command in the shell, when its turn has come; see `Shell.run` and `Output`."""
+        if cwd is not None:
+            cwd = self.resolve(cwd)
+            if not os.path.isdir(cwd):
+                raise PathNotFoundError(f"cwd {cwd} is no folder of the sandbox; make it with mkdir first")
+        return await self._shell.run(command, cwd=cwd, env=env, stdin=stdin, keep=keep, wanted=wanted)
+
+    def resolve(self, path: str) -> str:
+        """The absolute form of a path: ``~`` is the home folder, a relative one starts in the session's."""
+        if path == "~" or path.startswith("~/"):
+            path = HOME + path[1:]
+        return os.path.normpath(path) if path.startswith("/") else os.path.join(self.cwd, path)
+
+    def set_env(self, env: dict[str, str | None]) -> None:
+        self._shell.set_env(env)
+
+    async def end(self) -> None:
+        await self._shell.end()
+        if self._own_init:
+            await self.init.end()
+
+
+class Sessions:
+    """All sessions; restored from `memory`, and each change written to it.
+
+    Args:
+        base_env: what every shell has before the sandbox's own environment.
+        init: the PID namespace that sessions without isolation share with background processes.
+    """
+
+    def __init__(self, memory: Memory, base_env: Mapping[str, str], init: Init) -> None:
+        self._memory = memory
+        self._base_env = dict(base_env)
+        self._init = init
+        self._live: dict[str, Session] = {}
+        self._numbers = 0
+
+    def get(self, name: str) -> Session:
+        """The session; the default one always exists.
+
+        Raises:
+            SessionNotFoundError: no session has this name.
+        """
+        if (session := self._live.get(name)) is not None:
+            return session
+        remembered = self._memory.sessions.get(name)
+        if remembered is not None:
+            return self._open(remembered.info, remembered.env)
+        if name == DEFAULT_SESSION:
+            return self._open(SessionInfo(id=name, cwd=WORKSPACE, isolation=False, created_at=timestamp()), {})
+        raise SessionNotFoundError(
+            f"session {name[:128]!r} does not exist; create it with create_session",
+            availableSessions=self.names(),
+        )
+
+    def create(self, request: CreateSession) -> Session:
+        """Creates a session and writes it down.
+
+        Raises:
+            SessionAlreadyExistsError, InvalidRequestError, PathNotFoundError.
+        """
+        check_session_id(request.id)
+        check_env(request.env or {})
+        if request.id in self._live or request.id in self._memory.sessions or request.id == DEFAULT_SESSION:
+            raise SessionAlreadyExistsError(f"session {request.id!r} exists; use get_session, or delete it first")
+        if not request.cwd.startswith("/"):
+            raise InvalidRequestError(f"cwd {request.cwd!r} of a session must be an absolute path, such as /workspace")
+        if not os.path.isdir(request.cwd):
+            raise PathNotFoundError(f"cwd {request.cwd} is no folder of the sandbox; make it with mkdir first")
+        info = SessionInfo(id=request.id, cwd=request.cwd, isolation=request.isolation, created_at=timestamp())
+        session = self._open(info, request.env or {})
+        self._memory.sessions[request.id] = SessionMemory(info, dict(request.env or {}))
+        self._memory.save()
+        return session
+
+    async def delete(self, name: str) -> None:
+        """Ends a session with all that runs in it, and forgets it. The default one begins anew with its next use."""
+        session = self.get(name)
+        self._memory.sessions.pop(name, None)
+        self._memory.save()
+        self._live.pop(name, None)
+        await session.end()
+
+    def names(self) -> list[str]:
+        return sorted({DEFAULT_SESSION, *self._live, *self._memory.sessions})
+
+    def details(self) -> list[SessionInfo]:
+        return [
+            SessionInfo(id=s.info.id, cwd=s.cwd, isolation=s.info.isolation, created_at=s.info.created_at)
+            for s in map(self.get, self.names())
+        ]
+
+    def set_env(self, env: dict[str, str | None], name: str | None) -> None:
+        """For all that starts afterwards, in one session or everywhere."""
+        check_env(env)
+        if name is not None:
+            session = self.get(name)
+            session.set_env(env)
+            remembered = self._memory.sessions.get(name)
+            if remembered is not None:
+                _apply(env, remembered.env)
+            self._memory.save()
+            return
+        _apply(env, self._memory.env)
+        self._memory.save()
+        for name in self.names():
+            self.get(name).set_env(env)
+
+    def _open(self, info: SessionInfo, env: Mapping[str, str]) -> Session:
+        self._numbers += 1
+        own_init = info.isolation
+        init = self._init
+        if own_init:
+            init = Init.start(own_mounts=True)
+            init.attach()
+        merged = {**self._base_env, **self._memory.env, **env}
+        session = Session(info, merged, init, own_init=own_init, number=self._numbers)
+        self._live[info.id] = session
+        return session
+
+
+def _apply(changes: Mapping[str, str | None], env: dict[str, str]) -> None:
+    for name, value in changes.items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = value

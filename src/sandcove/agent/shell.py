@@ -1,0 +1,359 @@
+"""One long-lived bash: runs a session's commands, survives whatever they do, keeps their state.
+
+How a command runs. Bash reads its program from a pipe (its standard input); the agent writes it one line a
+command, made of fixed text and numbers only. The user's text lies in a file beside it, and the command's
+standard output and error are two FIFOs that the agent holds open for reading before bash opens them. So no
+user text is ever quoted, a command can't eat the shell's own input, and what a background child goes on
+printing reaches nobody else's result. The exit code comes on a descriptor of its own (251), which the
+command does not have.
+
+How state lasts. After each command (when its answer is out already) and on `exit`, bash writes its variables,
+functions, aliases and options to a file. When the shell dies (`exit 3`, `set -e`, `exec`, a kill, a timeout)
+the next command gets a new one that reads the last whole file. The files lie in the sandbox, so a session also
+outlives sleep. `set -e` does not outlive the shell that it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from sandcove.agent.init import Exit, Init
+from sandcove.agent.output import Output
+from sandcove.errors import SandboxError
+
+__all__ = ["Command", "Shell"]
+
+BASH = "/bin/bash"
+_STATUS_FD = 251
+_END = "# sandcove: end of state"
+
+# `builtin` everywhere: a user's function named `read` or `printf` must not run here. `>|`: `set -C` must not stop it.
+_BOOT = r"""
+builtin set +e
+builtin cd -- "$PWD" 2>/dev/null || builtin cd -- "$HOME" || builtin cd /
+builtin shopt -s expand_aliases
+_sandcove() {
+  case $1 in
+    status)
+      [[ $- == *e* ]] && builtin return 0
+      builtin return "$2" ;;
+    env)
+      while IFS= builtin read -r -d '' _sandcove_pair; do
+        case $_sandcove_pair in
+          *=*) builtin export -- "$_sandcove_pair" ;;
+          *) builtin unset -v "$_sandcove_pair" ;;
+        esac
+      done <"$2"
+      builtin return 0 ;;
+    enter)
+      {
+        IFS= builtin read -r -d '' _sandcove_pair
+        builtin cd -- "$_sandcove_pair" || builtin return 1
+        while IFS= builtin read -r -d '' _sandcove_pair; do builtin export -- "$_sandcove_pair"; done
+      } <"$2"
+      builtin return 0 ;;
+    save)
+      {
+        builtin declare -p; builtin declare -f; builtin alias -p; builtin shopt -p; builtin set +o
+        builtin printf '%s\n' '@END@'
+      } >|"@STATE@/$2" 2>/dev/null
+      builtin jobs -p >|"@RUN@/jobs" 2>/dev/null
+      builtin return 0 ;;
+  esac
+}
+builtin trap '_sandcove save exit' EXIT
+builtin printf '0 0 %s\0' "$PWD" >&251
+"""
+
+
+class Command:
+    """A command that runs in a shell.
+
+    Attributes:
+        output: what it prints.
+        ended: done when it has ended and its output is complete; its exit code (128 + n for death by signal n).
+    """
+
+    def __init__(self, shell: Shell, number: int, output: Output) -> None:
+        self._shell = shell
+        self.number = number
+        self.output = output
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # The clock that /proc/<pid>/stat counts by; see `Init.signal`.
+        self.since = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+    async def kill(self) -> None:
+        """Ends it and all its children, and returns when it has ended. The session's state stays as it was before."""
+        if not self.ended.done():
+            await self._shell.kill(self)
+            await asyncio.shield(self.ended)
+
+    def finish(self, exit_code: int) -> None:
+        self.output.finish()
+        if not self.ended.done():
+            self.ended.set_result(exit_code)
+
+
+class Shell:
+    """One session's bash; started with its first command, and again after each death.
+
+    Args:
+        init: the PID namespace that it lives in.
+        run: a folder of its own for commands and FIFOs, in memory.
+        state: a folder of its own that lasts.
+        env: its environment when it starts without saved state.
+        cwd: where it starts then.
+    """
+
+    def __init__(self, init: Init, *, run: Path, state: Path, env: dict[str, str], cwd: str) -> None:
+        self._init = init
+        self._run = run
+        self._state = state
+        self._env = env
+        self._number = 0
+        self._last_code = 0
+        self._pid: int | None = None
+        self._control = -1
+        self._status = -1
+        self._status_tail = b""
+        self._current: Command | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._turn = asyncio.Lock()
+        self.cwd = cwd
+        self._start_cwd = cwd
+
+    async def run(
+        self,
+        command: str | list[str],
+        *,
+        cwd: str | None,
+        env: dict[str, str] | None,
+        stdin: bytes | None,
+        keep: int | None,
+        wanted: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Command:
+        """Starts a command; another one's turn comes after it has ended.
+
+        When it had to wait for its turn, `wanted` is asked then whether its caller is still there.
+
+        A command with a `cwd` or `env` of its own runs in a subshell and changes nothing in the session.
+
+        Raises:
+            SandboxError: bash could not be started, or the caller has left.
+        """
+        waited = self._turn.locked()
+        await self._turn.acquire()
+        try:
+            if waited and wanted is not None and not await wanted():
+                raise SandboxError("the caller left before the command's turn came; it was not run")
+            if self._pid is None:
+                await self._start()
+            running = self._launch(command, cwd, env, stdin, keep)
+        except BaseException:
+            self._turn.release()
+            raise
+        running.ended.add_done_callback(lambda _: self._turn.release())
+        return running
+
+    def set_env(self, env: dict[str, str | None]) -> None:
+        """Sets and removes variables for the commands that start after this."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        with open(self._state / "env", "ab") as file:
+            file.write(_records([name if value is None else f"{name}={value}" for name, value in env.items()]))
+
+    async def kill(self, command: Command) -> None:
+        """Kills the running command's tree and the shell with it, but not what earlier commands left running."""
+        if self._current is not command or self._pid is None:
+            return
+        with contextlib.suppress(SandboxError):
+            await self._init.signal(self._pid, signal.SIGKILL, spare=self._jobs(), since=command.since)
+
+    async def end(self) -> None:
+        """Kills the shell with all that it started, and forgets its state."""
+        if self._pid is not None:
+            with contextlib.suppress(SandboxError):
+                await self._init.signal(self._pid, signal.SIGKILL)
+        shutil.rmtree(self._run, ignore_errors=True)
+        shutil.rmtree(self._state, ignore_errors=True)
+
+    # --- one command ------------------------------------------------------------------------------------
+
+    def _launch(
+        self, command: str | list[str], cwd: str | None, env: dict[str, str] | None, stdin: bytes | None, keep: int | None
+    ) -> Command:
+        self._number = number = self._number + 1
+        folder = os.open(self._run, os.O_DIRECTORY | os.O_CLOEXEC)
+        opened: list[int] = []
+        try:
+            words = [command] if isinstance(command, str) else command
+            _write(folder, f"{number}.command", _records(words))
+            for name in ("out", "err"):
+                os.mkfifo(f"{number}.{name}", 0o600, dir_fd=folder)
+                flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+                opened.append(os.open(f"{number}.{name}", flags, dir_fd=folder))
+            if stdin is not None:
+                _write(folder, f"{number}.in", stdin)
+            apart = cwd is not None or env is not None
+            if apart:
+                pairs = [f"{name}={value}" for name, value in (env or {}).items()]
+                _write(folder, f"{number}.env", _records([cwd or self.cwd, *pairs]))
+            new_env = (self._state / "env").exists()
+            if new_env:
+                os.rename(self._state / "env", self._run / f"{number}.newenv")
+            running = Command(self, number, Output(opened[0], opened[1], keep=keep))
+            opened.clear()
+            line = self._line(number, isinstance(command, list), apart, stdin is not None, new_env)
+            os.write(self._control, line.encode())
+            self._current = running
+            return running
+        finally:
+            for fd in opened:
+                os.close(fd)
+            os.close(folder)
+
+    def _line(self, number: int, is_list: bool, apart: bool, has_stdin: bool, new_env: bool) -> str:
+        base = f"{self._run}/{number}"
+        parts = []
+        if new_env:
+            parts.append(f"_sandcove env {base}.newenv")
+        if is_list:
+            parts.append(rf"\builtin mapfile -d '' -t _sandcove_command <{base}.command")
+            what = r'\builtin exec -- "${_sandcove_command[@]}"'
+        else:
+            parts.append(rf"IFS= \builtin read -r -d '' _sandcove_command <{base}.command")
+            what = r'\builtin eval "$_sandcove_command"'
+        enter = rf"_sandcove enter {base}.env || \builtin exit 1; " if apart else ""
+        if is_list or apart:
+            what = f"( {enter}{what} )"
+        stdin = f"{base}.in" if has_stdin else "/dev/null"
+        parts += [
+            f"_sandcove status {self._last_code}",
+            f"{what} <{stdin} >{base}.out 2>{base}.err {_STATUS_FD}>&-",
+            rf"""\builtin printf '{number} %d %s\0' "$?" "$PWD" >&{_STATUS_FD}""",
+            f"_sandcove save {number % 2}",
+        ]
+        return "; ".join(parts) + "\n"
+
+    def _on_status(self) -> None:
+        try:
+            data = os.read(self._status, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._status)
+            return
+        *records, self._status_tail = (self._status_tail + data).split(b"\0")
+        for record in records:
+            number, code, cwd = record.split(b" ", 2)
+            self.cwd = os.fsdecode(cwd)
+            if int(number) == 0:
+                if self._ready is not None and not self._ready.done():
+                    self._ready.set_result(None)
+            elif self._current is not None and self._current.number == int(number):
+                self._over(int(code))
+
+    def _over(self, exit_code: int) -> None:
+        running, self._current = self._current, None
+        if running is None:
+            return
+        self._last_code = exit_code
+        for suffix in ("command", "out", "err", "in", "env", "newenv"):
+            with contextlib.suppress(OSError):
+                os.unlink(self._run / f"{running.number}.{suffix}")
+        running.finish(exit_code)
+
+    # --- the shell's life -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Starts bash now, not with the first command."""
+        async with self._turn:
+            if self._pid is None:
+                await self._start()
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._run.mkdir(parents=True, exist_ok=True)
+        self._state.mkdir(parents=True, exist_ok=True)
+        boot = _BOOT.replace("@STATE@", str(self._state)).replace("@RUN@", str(self._run)).replace("@END@", _END)
+        saved = self._saved()
+        text = f"builtin source {saved} 2>/dev/null\n{boot}" if saved else boot
+        (self._run / "boot").write_text(text)
+        control_read, control = os.pipe2(os.O_CLOEXEC)
+        status, status_write = os.pipe2(os.O_CLOEXEC)
+        try:
+            cwd = self._start_cwd if os.path.isdir(self._start_cwd) else "/"
+            self._pid, exit_ = await self._init.spawn(
+                [BASH, "--norc", "--noprofile", "-s"],
+                env=self._env,
+                cwd=cwd,
+                fds={0: control_read, _STATUS_FD: status_write},
+            )
+        except BaseException:
+            os.close(control)
+            os.close(status)
+            raise
+        finally:
+            os.close(control_read)
+            os.close(status_write)
+        os.set_blocking(control, False)
+        os.set_blocking(status, False)
+        self._control, self._status, self._status_tail = control, status, b""
+        self._ready = loop.create_future()
+        loop.add_reader(status, self._on_status)
+        exit_.add_done_callback(self._on_exit)
+        os.write(control, f". {self._run}/boot\n".encode())
+        await self._ready
+
+    def _saved(self) -> Path | None:
+        """The newest state file that was written to its end."""
+        newest: tuple[int, Path] | None = None
+        for name in ("0", "1", "exit"):
+            path = self._state / name
+            try:
+                with open(path, "rb") as file:
+                    size = os.fstat(file.fileno()).st_size
+                    file.seek(max(0, size - len(_END) - 1))
+                    if file.read() != f"{_END}\n".encode():
+                        continue
+                    when = os.fstat(file.fileno()).st_mtime_ns
+            except OSError:
+                continue
+            if newest is None or when > newest[0]:
+                newest = (when, path)
+        return newest[1] if newest else None
+
+    def _jobs(self) -> list[int]:
+        """What earlier commands left running in the background."""
+        try:
+            return [int(word) for word in (self._run / "jobs").read_text().split() if word.isdigit()]
+        except OSError:
+            return []
+
+    def _on_exit(self, exit_: asyncio.Future[Exit]) -> None:
+        # A status that was written before the death counts: read it first.
+        with contextlib.suppress(OSError, ValueError):
+            self._on_status()
+        asyncio.get_running_loop().remove_reader(self._status)
+        os.close(self._status)
+        os.close(self._control)
+        self._pid = None
+        self._over(exit_.result().exit_code)
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(SandboxError(f"{BASH} ended while it started; is the sandbox's /usr damaged?"))
+
+
+def _records(words: list[str]) -> bytes:
+    return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
+
+
+def _write(folder: int, name: str, data: bytes) -> None:
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    with open(fd, "wb") as file:
+        file.write(data)

@@ -1,0 +1,171 @@
+"""What the server's and the agent's web applications share: bodies, errors, event streams, the loop they run in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from sandcove.errors import (
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    SandboxError,
+    TooLargeError,
+    error_to_wire,
+)
+from sandcove.wire.codec import decode, encode
+
+__all__ = ["Listener", "application", "body", "disconnected", "json", "prepare"]
+
+T = TypeVar("T")
+
+MAX_BODY = 64 * 1024 * 1024
+"""Longest JSON body, in bytes. Larger files go through the streamed routes."""
+KEEP_ALIVE = 3600
+"""Seconds that an idle connection of a client's pool is kept."""
+
+_log = logging.getLogger("sandcove")
+
+
+def json(content: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(encode(content), status, media_type="application/json")
+
+
+async def body(request: Request, type: type[T]) -> T:
+    """Reads and decodes a JSON body.
+
+    Raises:
+        TooLargeError: it is over 64 MiB.
+        InvalidRequestError: it is not what the route takes.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise TooLargeError(
+                f"the request body is over {MAX_BODY:,} bytes; send files with upload, which streams them"
+            )
+        chunks.append(chunk)
+    return decode(chunks[0] if len(chunks) == 1 else b"".join(chunks), type)
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the caller has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, SandboxError):
+        return json(error_to_wire(error), error.status)
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        known: SandboxError
+        if error.status_code == 404:
+            known = NotFoundError("no such route; see the wire's documentation")
+        elif error.status_code == 405:
+            known = MethodNotAllowedError(f"this route takes {headers.get('Allow', 'another method')}")
+        else:
+            known = InvalidRequestError(str(error.detail))
+        response = json(error_to_wire(known), error.status_code)
+        response.headers.update(headers)
+        return response
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)
+    _log.error("internal error", exc_info=error)
+    return json(error_to_wire(SandboxError("internal error; the server's log has the details")), 500)
+
+
+def application(routes: list[BaseRoute], **kwargs: Any) -> Starlette:
+    """An application whose every error is JSON with ``error`` and ``code``."""
+    handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+        SandboxError: _on_error,
+        HTTPException: _on_error,
+        ClientDisconnect: _on_error,
+        Exception: _on_error,
+    }
+    return Starlette(routes=routes, exception_handlers=handlers, **kwargs)
+
+
+def prepare(app: ASGIApp) -> uvicorn.Config:
+    """Loads all that serving `app` needs, so that a fork of this process imports nothing."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        backlog=2048,
+    )
+    config.load()
+    return config
+
+
+class Listener:
+    """Serves a prepared application on listening sockets, on uvloop, without uvicorn's ten ticks a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self._config = config
+        self._server = uvicorn.Server(config)
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._server.server_state.connections)
+
+    async def start(self, *sockets: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        state = self._server.server_state
+
+        def protocol() -> asyncio.Protocol:
+            return self._config.http_protocol_class(  # type: ignore[call-arg, operator, no-any-return]
+                config=self._config, server_state=state, app_state={}
+            )
+
+        for sock in sockets:
+            self._servers.append(await loop.create_server(protocol, sock=sock, backlog=self._config.backlog))
+
+    async def stop(self, grace: float) -> None:
+        """Takes no more connections, lets requests end for at most `grace` seconds, then cuts them off."""
+        state = self._server.server_state
+        for server in self._servers:
+            server.close()
+        for connection in list(state.connections):
+            connection.shutdown()  # type: ignore[union-attr]
+        try:
+            async with asyncio.timeout(grace):
+                while state.tasks:
+                    await asyncio.wait(state.tasks)
+        except TimeoutError:
+            for task in list(state.tasks):
+                task.cancel()
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Runs `main` on uvloop."""
+
+    async def entry() -> None:
+        await main()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(entry())

@@ -1,0 +1,11 @@
+"""The command line, on the blocking half of the SDK.
+
+main.py       the commands and options, errors in one line, exit codes
+options.py    what the words of a command line may be
+run.py        run, exec
+sandboxes.py  create, ls, rm
+copy.py       cp
+server.py     serve, stop, logs
+doctor.py     doctor
+draw.py       tables and progress bars; the only module that imports rich, when it draws
+"""

@@ -1,0 +1,184 @@
+"""The `sandcove` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+from sandcove._version import __version__
+from sandcove.cli.options import count, pair, place, seconds, upload
+from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
+
+__all__ = ["Terminated", "main", "parser"]
+
+EPILOG = """\
+exit codes:
+  0        success; for run and exec: the command's own exit code, 128 + n when signal n ended it
+  1        it failed
+  2        the command line is wrong
+  124      run, exec: the command ran longer than --timeout
+  125      run, exec: Sandcove failed, not the command
+  130      ended by Ctrl-C
+  143      ended by SIGTERM
+
+environment:
+  SANDCOVE_HOME     where the local server keeps sandboxes
+  SANDCOVE_URL      use the server at http://host:port instead of the local one
+  SANDCOVE_API_KEY  that server's key
+  SANDCOVE_DEBUG    1: show tracebacks and debug messages
+"""
+
+FAILED, USAGE, TIMED_OUT, OURS, PIPE_CLOSED = 1, 2, 124, 125, 141
+RUNS_COMMANDS = ("run", "exec")
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP came. Like `KeyboardInterrupt`: what is under way is undone on the way out."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and gives its exit code."""
+    options = parser().parse_args(arguments)
+    debug = os.environ.get("SANDCOVE_DEBUG", "") not in ("", "0")
+    if debug:
+        import logging
+
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # A signal that the caller ignores (nohup does) stays ignored.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _terminate)
+    try:
+        code: int = options.call(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does. Python would complain at exit when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Terminated as signalled:
+        return 128 + signalled.number
+    except Exception as error:
+        if debug:
+            raise
+        return _report(error, options.command_name in RUNS_COMMANDS)
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    raise Terminated(number)
+
+
+def _report(error: Exception, runs_commands: bool) -> int:
+    if isinstance(error, SandboxError):
+        text = error.message
+    elif isinstance(error, OSError):
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    else:
+        text = f"a fault in Sandcove itself: {type(error).__name__}: {error}; SANDCOVE_DEBUG=1 shows where"
+    print("sandcove:", " ".join(text.split()), file=sys.stderr)
+    if runs_commands:
+        return TIMED_OUT if isinstance(error, ExecutionTimeoutError) else OURS
+    return USAGE if isinstance(error, InvalidRequestError) else FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="sandcove",
+        description="Runs untrusted code in isolated Linux sandboxes that start in milliseconds.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"sandcove {__version__}")
+    commands = top.add_subparsers(dest="command_name", metavar="COMMAND", required=True)
+
+    def command(name: str, module: str, help: str, **options: Any) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=help, description=help, allow_abbrev=False, **options)
+        made.set_defaults(call=_lazily(module, name))
+        return made
+
+    run = command("run", "run", "run a command in a throw-away sandbox", usage="sandcove run [OPTIONS] [--] COMMAND...")
+    _running(run)
+    run.add_argument("--upload", metavar="LOCAL:REMOTE", type=upload, action="append", default=[], help="copy in first")
+    run.add_argument("--label", metavar="K=V", type=pair, action="append", default=[], help="label the sandbox")
+    run.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help=WORDS)
+
+    create = command("create", "sandboxes", "create a sandbox that stays, or wake it when it exists; prints its name")
+    create.add_argument("name", metavar="NAME", nargs="?", help="1 to 63 of a-z 0-9 '-'; made up when left out")
+    create.add_argument("--label", metavar="K=V", type=pair, action="append", default=[], help="to find it by")
+    create.add_argument("--env", metavar="K=V", type=pair, action="append", default=[], help="set in everything in it")
+    create.add_argument("--sleep-after", metavar="SECONDS", type=seconds, help="sleep when idle so long; 0: never")
+    create.add_argument("--json", action="store_true", help="print all about it")
+
+    execute = command(
+        "exec", "run", "run a command in a sandbox; wakes it", usage="sandcove exec [OPTIONS] NAME [--] COMMAND..."
+    )
+    _running(execute)
+    execute.add_argument("--session", metavar="NAME", help="in this session of the sandbox")
+    execute.add_argument("name", metavar="NAME", help="the sandbox")
+    execute.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help=WORDS)
+
+    ls = command("ls", "sandboxes", "list the sandboxes")
+    ls.add_argument("--label", metavar="K=V", type=pair, action="append", default=[], help="only those that have it")
+    ls.add_argument("--json", action="store_true", help="for machines")
+
+    rm = command("rm", "sandboxes", "destroy sandboxes with their files")
+    rm.add_argument("names", metavar="NAME", nargs="*")
+    rm.add_argument("--all", action="store_true", help="every sandbox of the server")
+
+    cp = command("cp", "cp", "copy a file or folder into or out of a sandbox, which is written NAME:PATH")
+    cp.add_argument("source", metavar="SRC", type=place)
+    cp.add_argument("target", metavar="DST", type=place, help="a folder that exists gets SRC put into it")
+
+    logs = command("logs", "server", "show the log of the local server")
+    logs.add_argument("-n", metavar="LINES", type=count, default=100, dest="lines", help="the last so many (100)")
+    logs.add_argument("-f", action="store_true", dest="follow", help="go on showing what comes")
+
+    serve = command(
+        "serve", "server", "run the server in the foreground", usage="sandcove serve [--home DIR] [OPTIONS]"
+    )
+    serve.add_argument("--home", metavar="DIR", help="where it keeps sandboxes, instead of SANDCOVE_HOME")
+    serve.add_argument("rest", metavar="OPTIONS", nargs=argparse.REMAINDER, help="passed on to the server")
+
+    command("stop", "server", "stop the local server; sandboxes that have a name sleep")
+
+    doctor = command("doctor", "doctor", "say whether this machine can isolate sandboxes, and what to do if not")
+    doctor.add_argument("--json", action="store_true", help="for machines")
+
+    version = command("version", "server", "show the versions of this client and its wire")
+    version.add_argument("--json", action="store_true", help="for machines")
+    return top
+
+
+WORDS = "one word is a command for the shell; several are a program and its arguments, which no shell sees"
+
+
+def _running(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--env", metavar="K=V", type=pair, action="append", default=[], help="set for the command")
+    made.add_argument("--cwd", metavar="DIR", help="the command's working directory")
+    made.add_argument("--timeout", metavar="SECONDS", type=seconds, help="end the command after so long")
+
+
+def _lazily(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    def call(options: argparse.Namespace) -> int:
+        from importlib import import_module
+
+        function: Callable[[argparse.Namespace], int] = getattr(import_module(f"sandcove.cli.{module}"), name)
+        return function(options)
+
+    return call
+
+
+if __name__ == "__main__":
+    sys.exit(main())

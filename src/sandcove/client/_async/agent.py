@@ -1,0 +1,182 @@
+"""The agent wire of one sandbox: on the agent's own Unix socket where it can be had, else relayed by the server."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+from sandcove.client._async.client import JSON, AsyncClient, answer, raise_for_error
+from sandcove.client._async.connection import AsyncResponse, Body
+from sandcove.client.endpoint import Broken, Endpoint, Unreachable
+from sandcove.client.results import log
+from sandcove.errors import ContainerNotReadyError, SandboxNotFoundError
+from sandcove.wire.codec import encode
+from sandcove.wire.models import CreateSandbox, Request, SandboxInfo
+
+__all__ = ["AsyncAgent", "Route"]
+
+T = TypeVar("T")
+
+Route = tuple[Endpoint, str]
+"""Where requests to an agent go, and what stands before their path."""
+
+
+class AsyncAgent:
+    """The way to one sandbox. The first request creates the sandbox, or wakes it.
+
+    Attributes:
+        id: the sandbox's id; None while an anonymous one is not created.
+    """
+
+    def __init__(self, request: CreateSandbox, url: str | None, api_key: str | None) -> None:
+        self.id = request.id
+        self._request = request
+        self._url = url
+        self._api_key = api_key
+        self._server: Endpoint | None = None
+        self._route: Route | None = None
+        self._lease: AsyncResponse | None = None
+        self._lease_pid = 0
+        self._destroyed = False
+
+    async def client(self) -> AsyncClient:
+        """The client of the sandbox's server."""
+        if self._server is None:
+            self._server = Endpoint.server(self._url, self._api_key)
+        return await AsyncClient.of(self._server)
+
+    @property
+    def created(self) -> bool:
+        """A call of this object has made sure that the sandbox exists."""
+        return self._route is not None
+
+    async def ensure(self) -> Route:
+        """Creates the sandbox, or wakes it, unless a call of this object did so before."""
+        if self._route is not None:
+            return self._route
+        client = await self.client()
+        async with client.lock(self):
+            if self._route is None:
+                if self._destroyed:
+                    raise SandboxNotFoundError("the anonymous sandbox is destroyed; make a new Sandbox()")
+                self._route = self._route_to(client, await self._create(client))
+            return self._route
+
+    async def _create(self, client: AsyncClient) -> SandboxInfo:
+        if not self._request.lease:
+            return await client.create(self._request)
+        info, self._lease = await client.lease(self._request)
+        self._lease_pid = os.getpid()
+        self.id = info.id
+        log.debug("anonymous sandbox %s created", info.id)
+        return info
+
+    def _route_to(self, client: AsyncClient, info: SandboxInfo) -> Route:
+        if info.agent_socket is not None and client.endpoint.unix is not None:
+            return Endpoint(unix=info.agent_socket), ""
+        return client.endpoint, f"/v1/sandboxes/{info.id}"
+
+    async def _wake(self, client: AsyncClient, failed: Route) -> Route:
+        """A route to the agent after `failed` led nowhere: the sandbox sleeps, or its server started anew."""
+        async with client.lock(self):
+            if self._route is None or self._route is failed:
+                client.pool.forget(failed[0])
+                log.debug("sandbox %s is not reached at %s: waking it", self.id, failed[0])
+                self._route = self._route_to(client, await client.wake(self.id or ""))
+            return self._route
+
+    async def open(
+        self, method: str, path: str, body: Body = b"", headers: str = "", *, repeatable: bool = False
+    ) -> AsyncResponse:
+        """Sends a request to the agent and waits for the head of the response.
+
+        Args:
+            method, path: the path begins with ``/api/``.
+            body: what to send.
+            headers: further header lines, each with its line end.
+            repeatable: doing it twice is the same as doing it once.
+
+        Raises:
+            ContainerNotReadyError: the sandbox ended during the call.
+            SandboxError: the answer is an error.
+        """
+        route = self._route or await self.ensure()
+        client = await self.client()
+        for last_try in (False, True):
+            endpoint, prefix = route
+            try:
+                response = await client.pool.request(
+                    endpoint, method, prefix + path, body, headers, repeatable=repeatable
+                )
+            except Unreachable as error:
+                if last_try:
+                    raise ContainerNotReadyError(f"sandbox {self.id} can't be reached at {endpoint}: {error}") from None
+                route = await self._wake(client, route)
+            except Broken as error:
+                if last_try or not (repeatable and isinstance(body, bytes)):
+                    raise self.ended(error) from None
+                route = await self._wake(client, route)
+            else:
+                if response.status >= 400:
+                    try:
+                        await raise_for_error(response)
+                    except Broken as error:
+                        raise self.ended(error) from None
+                return response
+        raise AssertionError("the second try returns or raises")
+
+    async def call(
+        self, method: str, path: str, type: type[T], body: Request | None = None, *, repeatable: bool = False
+    ) -> T:
+        """Sends a request with this JSON body and decodes the answer as `type`."""
+        response = await self.open(
+            method, path, b"" if body is None else encode(body), "" if body is None else JSON, repeatable=repeatable
+        )
+        try:
+            return answer(await response.read(), type)
+        except Broken as error:
+            raise self.ended(error) from None
+
+    def ended(self, error: Broken) -> ContainerNotReadyError:
+        """The error for a connection that broke after the request had gone out."""
+        return ContainerNotReadyError(
+            f"sandbox {self.id} ended during the call ({error}); whether the call had its effect is not known"
+        )
+
+    async def sleep(self) -> SandboxInfo:
+        """Puts the sandbox to sleep."""
+        await self.ensure()
+        return await (await self.client()).sleep(self.id or "")
+
+    async def wake(self) -> SandboxInfo:
+        """Wakes the sandbox."""
+        await self.ensure()
+        client = await self.client()
+        async with client.lock(self):
+            info = await client.wake(self.id or "")
+            self._route = self._route_to(client, info)
+            return info
+
+    async def destroy(self) -> None:
+        """Destroys the sandbox; an anonymous one that was never created needs nothing."""
+        client = await self.client()
+        if self.id is not None and not self._destroyed:
+            await client.destroy(self.id)
+            if self._route is not None and self._route[1] == "":
+                client.pool.forget(self._route[0])
+        self._route = None
+        self._destroyed = self._request.lease
+        self.release()
+
+    @property
+    def leased(self) -> bool:
+        """This process holds the lease of an anonymous sandbox; a process that it forked does not."""
+        return self._lease is not None and self._lease_pid == os.getpid()
+
+    def release(self) -> None:
+        """Ends the lease, on which the server destroys the sandbox."""
+        if self._lease is not None:
+            lease, self._lease = self._lease, None
+            self._destroyed = True
+            self._route = None
+            lease.close()

@@ -1,0 +1,228 @@
+"""One HTTP/1.1 connection of the client: a request out, its response in, one at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import cast
+
+from sandcove.client._async.io import Stream
+from sandcove.client.endpoint import Broken, Endpoint, Unreachable
+from sandcove.errors import SandboxNetworkError
+from sandcove.wire.http import END, Event, Head, ResponseParser, chunk, request_head
+
+__all__ = ["AsyncConnection", "AsyncResponse", "Body"]
+
+Body = bytes | AsyncIterator[bytes] | tuple[AsyncIterator[bytes], int]
+"""A request's body: bytes, or pieces, which are sent in chunks, or pieces and the length of them all."""
+
+SMALL = 64 * 1024
+"""A body up to this many bytes is sent with its head in one call: the copy is cheaper than a second one."""
+
+
+class AsyncConnection:
+    """A connection that sends requests to `endpoint`."""
+
+    def __init__(self, endpoint: Endpoint, stream: Stream) -> None:
+        self.endpoint = endpoint
+        self.used = False
+        self._stream = stream
+        self._parser = ResponseParser()
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint) -> AsyncConnection:
+        """Connects.
+
+        Raises:
+            Unreachable: nothing listens, or the connection was refused.
+        """
+        try:
+            return cls(endpoint, await Stream.connect(endpoint))
+        except OSError as error:
+            # asyncio's own text names the address, which the caller knows, and not the reason.
+            raise Unreachable(os.strerror(error.errno) if error.errno else str(error) or "timed out") from error
+
+    @property
+    def stale(self) -> bool:
+        """The other end closed it, or said something that nobody asked for, while it was idle."""
+        return self._stream.readable()
+
+    async def request(
+        self, method: str, target: str, body: Body, headers: str, done: Callable[[AsyncConnection, bool], None]
+    ) -> AsyncResponse:
+        """Sends a request and waits for the head of its response.
+
+        Args:
+            method, target, body: what to send.
+            headers: further header lines, checked, each with its line end.
+            done: called once with this connection and whether it can be used again, when the response is at its end.
+
+        Raises:
+            Unreachable: the connection broke before a byte was sent.
+            Broken: it broke later.
+        """
+        self._parser.expect(method)
+        self._stream.sent = 0
+        try:
+            try:
+                whole = await self._send(method, target, body, headers)
+            except OSError as error:
+                if not self._stream.sent:
+                    raise Unreachable(str(error)) from error
+                whole = False  # an answer that refuses the request may have come before it was all sent
+            self.used = True
+            events: list[Event] = []
+            while not events:
+                events = await self._receive()
+        except BaseException:
+            done(self, False)
+            raise
+        head = cast(Head, events.pop(0))
+        return AsyncResponse(head, events, self, done if whole else _never_again(done))
+
+    async def _send(self, method: str, target: str, body: Body, headers: str) -> bool:
+        """Sends the request; False when the answer came before its end."""
+        if isinstance(body, bytes):
+            length = f"Content-Length: {len(body)}\r\n" if body or method in ("POST", "PUT") else ""
+            head = self._head(method, target, headers + length)
+            if len(body) <= SMALL:
+                await self._stream.send(head + body)
+            else:
+                await self._stream.send(head)
+                await self._stream.send(body)
+            return True
+        pieces, size = body if isinstance(body, tuple) else (body, None)
+        framing = "Transfer-Encoding: chunked\r\n" if size is None else f"Content-Length: {size}\r\n"
+        await self._stream.send(self._head(method, target, headers + framing))
+        async for piece in pieces:
+            if self._stream.readable():
+                return False
+            await self._stream.send(chunk(piece) if size is None else piece)
+        if size is None:
+            await self._stream.send(b"0\r\n\r\n")
+        return True
+
+    def _head(self, method: str, target: str, headers: str) -> bytes:
+        start = request_head(method, target, ())
+        return start[:-2] + (self.endpoint.fixed + headers).encode("latin-1") + b"\r\n"
+
+    async def receive(self) -> list[Event]:
+        """The next events of the response; raises `Broken`."""
+        return await self._receive()
+
+    async def _receive(self) -> list[Event]:
+        try:
+            data = await self._stream.receive()
+        except OSError as error:
+            raise Broken(str(error)) from error
+        try:
+            return self._parser.feed(data) if data else self._parser.feed_eof()
+        except SandboxNetworkError as error:
+            if not data:
+                raise Broken(error.message) from None
+            raise
+
+    @property
+    def reusable(self) -> bool:
+        return self._parser.reusable
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class AsyncResponse:
+    """A response whose body is read when it is asked for. `aclose` it, or read it to its end.
+
+    Attributes:
+        status: the HTTP status.
+        head: status and headers.
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        events: list[Event],
+        connection: AsyncConnection,
+        done: Callable[[AsyncConnection, bool], None],
+    ) -> None:
+        self.head = head
+        self.status = head.status
+        self._events = events
+        self._connection = connection
+        self._done = done
+        self._open = True
+        if events and events[-1] is END:
+            self._finish()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes. Leaving it before its end closes the connection.
+
+        Raises:
+            Broken: the connection ended before the body.
+        """
+        try:
+            while True:
+                for event in self._events:
+                    if isinstance(event, bytes):
+                        yield event
+                self._events = []
+                if not self._open:
+                    return
+                await self._next()
+        finally:
+            self.close()
+
+    async def read(self, limit: int | None = None) -> bytes:
+        """The whole body.
+
+        Raises:
+            Broken: the connection ended before it.
+            SandboxNetworkError: it is longer than `limit` bytes.
+        """
+        body: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                for event in self._events:
+                    if isinstance(event, bytes):
+                        body.append(event)
+                        size += len(event)
+                if limit is not None and size > limit:
+                    raise SandboxNetworkError(f"the answer is longer than {limit:,} bytes")
+                self._events = []
+                if not self._open:
+                    return body[0] if len(body) == 1 else b"".join(body)
+                await self._next()
+        finally:
+            self.close()
+
+    async def next_piece(self) -> bytes:
+        """The next bytes of the body, for an answer that goes on without end; raises `Broken` when it does end."""
+        while True:
+            while self._events:
+                event = self._events.pop(0)
+                if isinstance(event, bytes):
+                    return event
+            if not self._open:
+                raise Broken("the answer is at its end")
+            await self._next()
+
+    def close(self) -> None:
+        """Gives the response up: its connection is closed, unless the body was read to its end."""
+        if self._open:
+            self._open = False
+            self._done(self._connection, False)
+
+    async def _next(self) -> None:
+        self._events = await self._connection.receive()
+        if self._events and self._events[-1] is END:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._open = False
+        self._done(self._connection, self._connection.reusable)
+
+
+def _never_again(done: Callable[[AsyncConnection, bool], None]) -> Callable[[AsyncConnection, bool], None]:
+    """Part of the request was never sent, so that the connection can't carry another one."""
+    return lambda connection, _: done(connection, False)

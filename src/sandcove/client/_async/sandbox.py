@@ -1,0 +1,233 @@
+"""A sandbox, as its user holds it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from sandcove.client._async.agent import AsyncAgent
+from sandcove.client._async.client import AsyncClient
+from sandcove.client._async.commands import AsyncCommands
+from sandcove.client._async.session import AsyncSession
+from sandcove.client._async.transfer import AsyncTransfer
+from sandcove.client.check import (
+    StrPath,
+    check_env,
+    check_flag,
+    check_labels,
+    check_path,
+    check_sandbox_id,
+    check_seconds,
+    check_session_id,
+    check_text,
+)
+from sandcove.client.endpoint import Endpoint
+from sandcove.client.results import SandboxInfo, log
+from sandcove.errors import InvalidRequestError, SandboxError, SandboxNotFoundError, SessionNotFoundError
+from sandcove.wire import models
+
+__all__ = ["AsyncSandbox", "async_list_sandboxes", "get_async_sandbox"]
+
+
+class AsyncSandbox(AsyncCommands, AsyncTransfer):
+    """An isolated Linux machine in miniature: files that persist, commands, sessions.
+
+    With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
+    until it is destroyed. Without one it is anonymous: it is destroyed at the end of its ``with`` block, else when it
+    is closed or collected, or the process ends.
+
+    No I/O is done before the first call or the beginning of a ``with`` block.
+
+    Args:
+        id: 1 to 63 characters of ``a-z 0-9 -``.
+        labels: to find it by, see `async_list_sandboxes`. Used when it is created.
+        env: environment variables of everything in it. Used when it is created.
+        sleep_after: seconds of idleness after which it sleeps, 0 for never; its files stay, its processes end.
+        url: the server, as ``http://host:port``; else ``$SANDCOVE_URL``, else the local server of this user, which is
+            started when it does not run.
+        api_key: the server's key; else ``$SANDCOVE_API_KEY``.
+    """
+
+    def __init__(
+        self,
+        id: str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        sleep_after: float | None = None,
+        url: str | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        request = models.CreateSandbox(
+            id=None if id is None else check_sandbox_id(id),
+            labels=check_labels(labels),
+            env=check_env(env),
+            sleep_after=check_seconds("sleep_after", sleep_after, zero="never"),
+            lease=id is None,
+        )
+        self._agent = AsyncAgent(request, _optional_text("url", url), _optional_text("api_key", api_key))
+        self._session_id = models.DEFAULT_SESSION
+        self._env_scope = None
+        weakref.finalize(self, AsyncAgent.release, self._agent)
+
+    @property
+    def id(self) -> str:
+        """The sandbox's id.
+
+        Raises:
+            InvalidRequestError: it is anonymous, and no call has created it yet.
+        """
+        if self._agent.id is None:
+            raise InvalidRequestError("an anonymous sandbox has no id before its first call")
+        return self._agent.id
+
+    async def __aenter__(self) -> Self:
+        await self._agent.ensure()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._agent.leased:
+            try:
+                await self._agent.destroy()
+            except SandboxNotFoundError:
+                pass  # it is gone, as it should be
+            except SandboxError as failed:
+                if error is None:
+                    raise
+                log.warning("sandbox %s is left to the server to destroy: %s", self._agent.id, failed)
+            finally:
+                self._agent.release()
+
+    async def aclose(self) -> None:
+        """Lets go of the sandbox: an anonymous one is destroyed, a named one stays."""
+        await self.__aexit__(None, None, None)
+
+    # --- its life ---
+
+    async def ping(self) -> None:
+        """Returns when the sandbox answers; wakes it."""
+        await self._agent.call("GET", "/api/ping", dict, repeatable=True)
+
+    async def info(self) -> SandboxInfo:
+        """What the server knows of it; does not wake it."""
+        created = self._agent.created
+        if self._agent.id is None:
+            await self._agent.ensure()
+        client = await self._agent.client()
+        try:
+            return SandboxInfo.of(await client.info(self.id))
+        except SandboxNotFoundError:
+            if created:
+                raise
+            await self._agent.ensure()
+            return SandboxInfo.of(await client.info(self.id))
+
+    async def sleep(self) -> SandboxInfo:
+        """Puts it to sleep: its processes end, its files and environment stay. The next call wakes it."""
+        return SandboxInfo.of(await self._agent.sleep())
+
+    async def wake(self) -> SandboxInfo:
+        """Wakes it, ahead of the next call."""
+        return SandboxInfo.of(await self._agent.wake())
+
+    async def destroy(self) -> None:
+        """Destroys it with its files.
+
+        Raises:
+            SandboxNotFoundError: there is none.
+        """
+        await self._agent.destroy()
+
+    # --- its sessions ---
+
+    async def create_session(
+        self,
+        name: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: StrPath = models.WORKSPACE,
+        isolation: bool = True,
+    ) -> AsyncSession:
+        """Makes a session.
+
+        Args:
+            name: 1 to 128 characters of ``A-Z a-z 0-9 _ . @ : -``.
+            env: environment variables of all that runs in it.
+            cwd: where it starts.
+            isolation: its processes don't see those of other sessions.
+
+        Raises:
+            SessionAlreadyExistsError: there is one of this name.
+        """
+        request = models.CreateSession(
+            id=check_session_id(name),
+            env=check_env(env),
+            cwd=check_path(cwd, "cwd"),
+            isolation=check_flag("isolation", isolation),
+        )
+        await self._agent.call("POST", "/api/session/create", dict, request)
+        return self._session(name)
+
+    async def get_session(self, name: str) -> AsyncSession:
+        """The session of this name.
+
+        Raises:
+            SessionNotFoundError: there is none.
+        """
+        check_session_id(name)
+        names = await self.list_sessions()
+        if name not in names:
+            raise SessionNotFoundError(
+                f"sandbox {self.id} has no session {name!r}; it has: {', '.join(names) or 'none'}",
+                availableSessions=names,
+            )
+        return self._session(name)
+
+    async def list_sessions(self) -> list[str]:
+        """The names of its sessions."""
+        answer = await self._agent.call("GET", "/api/session/list", models.SessionList, repeatable=True)
+        return answer.sessions
+
+    async def delete_session(self, name: str) -> None:
+        """Ends a session and all that runs in it.
+
+        Raises:
+            SessionNotFoundError: there is none of this name.
+        """
+        await self._agent.call("DELETE", f"/api/session/{check_session_id(name)}", dict)
+
+    def _session(self, name: str) -> AsyncSession:
+        return AsyncSession(self._agent, name, self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._agent.id or 'anonymous'!r}>"
+
+
+def get_async_sandbox(
+    id: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    sleep_after: float | None = None,
+    url: str | None = None,
+    api_key: str | None = None,
+) -> AsyncSandbox:
+    """The sandbox of this name, created at its first call when there is none. Arguments as for `AsyncSandbox`."""
+    return AsyncSandbox(id, labels=labels, env=env, sleep_after=sleep_after, url=url, api_key=api_key)
+
+
+async def async_list_sandboxes(
+    labels: Mapping[str, str] | None = None, *, url: str | None = None, api_key: str | None = None
+) -> list[SandboxInfo]:
+    """The sandboxes of the server, all or those that have all of `labels`."""
+    client = await AsyncClient.of(Endpoint.server(_optional_text("url", url), _optional_text("api_key", api_key)))
+    listing = await client.list(check_labels(labels))
+    return [SandboxInfo.of(info) for info in listing.sandboxes]
+
+
+def _optional_text(name: str, value: object) -> str | None:
+    return None if value is None else check_text(name, value)

@@ -1,0 +1,219 @@
+# Written by scripts/unasync.py from _async/client.py. Change that file, not this one.
+"""The server wire: one client for all sandboxes of a server. It starts the local server when none runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from sandcove.client._sync.connection import Body, Response
+from sandcove.client._sync.io import Lock, run_blocking, shared
+from sandcove.client._sync.pool import Pool
+from sandcove.client.endpoint import Broken, Endpoint, Unreachable
+from sandcove.client.results import log
+from sandcove.errors import SandboxError, SandboxNetworkError, ServiceUnavailableError, error_from_wire
+from sandcove.home import Home
+from sandcove.wire import WIRE_VERSION
+from sandcove.wire.codec import encode
+from sandcove.wire.http import quote
+from sandcove.wire.models import CreateSandbox, SandboxInfo, SandboxList, ServerInfo
+
+__all__ = ["JSON", "Client", "answer", "raise_for_error"]
+
+T = TypeVar("T")
+
+JSON = "Content-Type: application/json\r\n"
+MAX_ERROR_BYTES = 256 * 1024 * 1024
+"""An error's body: that of a timeout carries what the command had printed."""
+
+
+class Client:
+    """The server at one endpoint, and the connections to it and to its agents.
+
+    Attributes:
+        pool: those connections.
+        endpoint: where the server listens.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.pool = Pool()
+        self.endpoint = endpoint
+        self._launching = Lock()
+        self._checked = False
+        self._locks: WeakKeyDictionary[object, Lock] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Client:
+        """The one client of the server at `endpoint`."""
+        return shared(endpoint.key, lambda: cls(endpoint))
+
+    def lock(self, of: object) -> Lock:
+        """A lock that belongs to `of` and to the loop of this client."""
+        return self._locks.setdefault(of, Lock())
+
+    def close(self) -> None:
+        """Closes every connection; leases end."""
+        self.pool.close()
+
+    def close_in_child(self) -> None:
+        """As `close`, right after a fork."""
+        self.pool.close_in_child()
+
+    # --- the calls of the server wire ---
+
+    def server(self) -> ServerInfo:
+        """What the server says of itself."""
+        return self.call("GET", "/v1/server", ServerInfo, repeatable=True)
+
+    def stop(self) -> None:
+        """Stops the server gracefully; does not start one for it.
+
+        Raises:
+            ServiceUnavailableError: none runs.
+        """
+        try:
+            response = self.pool.request(self.endpoint, "POST", "/v1/server/stop")
+            raise_for_error(response)
+            response.read()
+        except (Unreachable, Broken) as error:
+            raise ServiceUnavailableError(f"no server runs at {self.endpoint}: {error}") from None
+        self.pool.forget(self.endpoint)
+        self._checked = False
+
+    def create(self, request: CreateSandbox) -> SandboxInfo:
+        """Gets or creates a sandbox, and wakes it."""
+        return self.call("POST", "/v1/sandboxes", SandboxInfo, encode(request), repeatable=request.id is not None)
+
+    def lease(self, request: CreateSandbox) -> tuple[SandboxInfo, Response]:
+        """Creates a sandbox that lives until the response that is returned with it is closed."""
+        self.check()
+        response = self.request("POST", "/v1/sandboxes", encode(request), JSON)
+        line = b""
+        try:
+            while not line.endswith(b"\n"):
+                line += response.next_piece()
+            return answer(line, SandboxInfo), response
+        except Broken as error:
+            raise SandboxNetworkError(
+                f"the server at {self.endpoint} ended while it made the sandbox: {error}"
+            ) from None
+        except SandboxError:
+            response.close()
+            raise
+
+    def info(self, sandbox_id: str) -> SandboxInfo:
+        """What the server knows of a sandbox; does not wake it."""
+        return self.call("GET", f"/v1/sandboxes/{sandbox_id}", SandboxInfo, repeatable=True)
+
+    def list(self, labels: Mapping[str, str] | None) -> SandboxList:
+        """The sandboxes that have all these labels."""
+        query = "&".join("label=" + quote(f"{name}={value}") for name, value in (labels or {}).items())
+        return self.call("GET", "/v1/sandboxes" + (f"?{query}" if query else ""), SandboxList, repeatable=True)
+
+    def wake(self, sandbox_id: str) -> SandboxInfo:
+        """Wakes a sandbox; one that is awake is left as it is."""
+        return self.call("POST", f"/v1/sandboxes/{sandbox_id}/wake", SandboxInfo, repeatable=True)
+
+    def sleep(self, sandbox_id: str) -> SandboxInfo:
+        """Puts a sandbox to sleep."""
+        return self.call("POST", f"/v1/sandboxes/{sandbox_id}/sleep", SandboxInfo, repeatable=True)
+
+    def destroy(self, sandbox_id: str) -> None:
+        """Destroys a sandbox and its files."""
+        self.call("DELETE", f"/v1/sandboxes/{sandbox_id}", dict)
+
+    # --- how they reach it ---
+
+    def check(self) -> None:
+        """The server speaks this client's wire version.
+
+        Raises:
+            ServiceUnavailableError: it does not.
+        """
+        if self._checked:
+            return
+        info = self.server()
+        if info.wire != WIRE_VERSION:
+            raise ServiceUnavailableError(
+                f"the server at {self.endpoint} is Sandcove {info.version} and speaks wire version {info.wire}, this "
+                f"client {WIRE_VERSION}; stop the server with the `sandcove stop` of its own version and try again"
+                if self.endpoint.home
+                else f"the server at {self.endpoint} is Sandcove {info.version} and speaks wire version {info.wire}, "
+                f"this client {WIRE_VERSION}; install a client of the server's version"
+            )
+        self._checked = True
+
+    def call(self, method: str, target: str, type: type[T], body: bytes = b"", *, repeatable: bool = False) -> T:
+        """Sends a request with this JSON body and decodes the answer as `type`."""
+        if not self._checked and type is not ServerInfo:
+            self.check()
+        response = self.request(method, target, body, JSON if body else "", repeatable=repeatable)
+        try:
+            return answer(response.read(), type)
+        except Broken as error:
+            raise SandboxNetworkError(f"the server at {self.endpoint} ended during the call: {error}") from None
+
+    def request(
+        self, method: str, target: str, body: Body = b"", headers: str = "", *, repeatable: bool = False
+    ) -> Response:
+        """Sends a request to the server; starts the local one when it does not run.
+
+        Raises:
+            SandboxNetworkError: the server can't be reached, or ended during the call.
+            SandboxError: the server's answer is an error.
+        """
+        for last_try in (False, True):
+            try:
+                response = self.pool.request(self.endpoint, method, target, body, headers, repeatable=repeatable)
+            except Unreachable as error:
+                home = self.endpoint.home
+                if home is None or last_try:
+                    raise SandboxNetworkError(
+                        f"the server at {self.endpoint} can't be reached: {error}; "
+                        + (f"its log is {home.server_log}" if home else "check that it runs, and SANDCOVE_URL")
+                    ) from None
+                self._launch(home)
+            except Broken as error:
+                if last_try or not repeatable:
+                    raise SandboxNetworkError(f"the server at {self.endpoint} ended during the call: {error}") from None
+            else:
+                raise_for_error(response)
+                return response
+        raise AssertionError("the second try returns or raises")
+
+    def _launch(self, home: Home) -> None:
+        from sandcove.client.launch import ensure_server
+
+        self._checked = False
+        with self._launching:
+            log.debug("no server at %s: starting it", self.endpoint)
+            run_blocking(ensure_server, home)
+
+
+def answer(body: bytes, type: type[T]) -> T:
+    """Decodes the JSON of an answer.
+
+    Raises:
+        SandboxNetworkError: it is none that this client understands.
+    """
+    try:
+        return msgspec.json.decode(body, type=type)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SandboxNetworkError(f"the other end's answer is not what this client understands: {error}") from None
+
+
+def raise_for_error(response: Response) -> None:
+    """Raises the error that a response of status 400 or more stands for."""
+    if response.status < 400:
+        return
+    body = response.read(MAX_ERROR_BYTES)
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        fields = None
+    if not isinstance(fields, dict):
+        fields = {"error": f"HTTP status {response.status}: {body[:200].decode('utf-8', 'replace')}"}
+    raise error_from_wire(response.status, fields)

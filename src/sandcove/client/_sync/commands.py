@@ -1,0 +1,278 @@
+# Written by scripts/unasync.py from _async/commands.py. Change that file, not this one.
+"""Running commands in a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Literal, cast, overload
+
+import msgspec
+
+from sandcove.client._sync.agent import Agent
+from sandcove.client._sync.client import JSON
+from sandcove.client._sync.io import call_back
+from sandcove.client.check import (
+    StrPath,
+    check_callback,
+    check_command,
+    check_encoding,
+    check_env,
+    check_env_changes,
+    check_flag,
+    check_path,
+    check_seconds,
+    check_stdin,
+)
+from sandcove.client.endpoint import Broken
+from sandcove.client.output import Output, exact
+from sandcove.client.results import ExecEvent, ExecResult, when
+from sandcove.errors import (
+    CommandFailedError,
+    ExecutionTimeoutError,
+    SandboxNetworkError,
+    error_from_wire,
+)
+from sandcove.wire import events
+from sandcove.wire.codec import encode
+from sandcove.wire.models import Execute, ExecuteAnswer, SetEnv
+from sandcove.wire.sse import SseDecoder
+
+__all__ = ["Commands"]
+
+_answers = msgspec.json.Decoder(ExecuteAnswer)
+_events = msgspec.json.Decoder(events.ExecEvent)
+
+
+class Commands:
+    """What a sandbox and a session can both run."""
+
+    _agent: Agent
+    _session_id: str
+    _env_scope: str | None
+    """The session whose environment `set_env_vars` changes; None: the whole sandbox."""
+
+    @overload
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: StrPath | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        stdin: str | bytes | None = None,
+        on_stdout: Callable[[str], object] | None = None,
+        on_stderr: Callable[[str], object] | None = None,
+        encoding: Literal["utf-8"] = "utf-8",
+    ) -> ExecResult[str]: ...
+
+    @overload
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: StrPath | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        stdin: str | bytes | None = None,
+        on_stdout: Callable[[bytes], object] | None = None,
+        on_stderr: Callable[[bytes], object] | None = None,
+        encoding: None,
+    ) -> ExecResult[bytes]: ...
+
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: StrPath | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        stdin: str | bytes | None = None,
+        on_stdout: Callable[[Any], object] | None = None,
+        on_stderr: Callable[[Any], object] | None = None,
+        encoding: Literal["utf-8"] | None = "utf-8",
+    ) -> ExecResult[str] | ExecResult[bytes]:
+        """Runs a command to its end.
+
+        Args:
+            command: a text for the session's shell, which keeps what it changes (``cd``, ``export``, functions),
+                or a list of program and arguments, which no shell sees.
+            cwd: working directory, for this command.
+            env: environment variables, for this command.
+            timeout: seconds after which the command is ended with all its children; None: no limit.
+            check: raise when the exit code is not 0.
+            stdin: what the command reads; without it, its standard input is empty. At most 16 MiB.
+            on_stdout, on_stderr: called with each piece of output as it comes.
+            encoding: ``"utf-8"`` for text, None for the exact bytes, in the result and in the callbacks.
+
+        Returns:
+            Exit code and output; of each stream at most 32 MiB, `truncated` tells when there was more.
+
+        Raises:
+            ExecutionTimeoutError: it ran longer than `timeout`; has the output until then.
+            CommandFailedError: with `check`, its exit code was not 0; has the result.
+            InvalidRequestError: an argument is wrong.
+        """
+        text = check_encoding(encoding)
+        check_callback("on_stdout", on_stdout)
+        check_callback("on_stderr", on_stderr)
+        check_flag("check", check)
+        request = self._execute(command, cwd, env, timeout, stdin)
+        if on_stdout is None and on_stderr is None:
+            result = self._collect(request, text)
+        else:
+            result = self._stream_and_collect(request, text, on_stdout, on_stderr)
+        if check and not result.success:
+            told = result.stderr.strip() or result.stdout.strip()
+            ending = told if isinstance(told, str) else told.decode("utf-8", "replace")
+            raise CommandFailedError(
+                f"the command {result.command[:200]!r} ended with exit code {result.exit_code}"
+                + (f": {ending[-500:]}" if ending else ""),
+                result=result,
+            )
+        return result
+
+    def exec_stream(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: StrPath | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        stdin: str | bytes | None = None,
+    ) -> Generator[ExecEvent, None, None]:
+        """Runs a command and yields what happens as it happens: ``start``, output, ``complete``.
+
+        Leaving the loop before its end cancels the command. The command waits while nobody takes its output.
+
+        Args:
+            command, cwd, env, timeout, stdin: as for `exec`.
+
+        Raises:
+            ExecutionTimeoutError: at the event after the last output, when it ran longer than `timeout`.
+            InvalidRequestError: an argument is wrong.
+        """
+        return self._stream(self._execute(command, cwd, env, timeout, stdin))
+
+    def set_env_vars(self, env: Mapping[str, str | None]) -> None:
+        """Sets environment variables for everything that starts afterwards; None removes one.
+
+        Of a sandbox: in all its sessions. Of a session: in that one.
+        """
+        changes = check_env_changes(env)
+        self._agent.call("POST", "/api/env", dict, SetEnv(env=changes, session_id=self._env_scope), repeatable=True)
+
+    def _execute(self, command: object, cwd: object, env: object, timeout: object, stdin: object) -> Execute:
+        """The request, its arguments checked."""
+        given, is_base64 = check_stdin(stdin)
+        return Execute(
+            id=self._session_id,
+            command=check_command(command),
+            cwd=None if cwd is None else check_path(cwd, "cwd"),
+            env=check_env(env),
+            timeout=check_seconds("timeout", timeout),
+            stdin=given,
+            stdin_encoding="base64" if is_base64 else "utf-8",
+        )
+
+    def _collect(self, request: Execute, text: bool) -> ExecResult[str] | ExecResult[bytes]:
+        try:
+            response = self._agent.open("POST", "/api/execute", encode(request), JSON)
+            answer = _answers.decode(response.read())
+        except ExecutionTimeoutError as error:
+            details = error.details
+            for name in ("stdout", "stderr"):
+                base64 = details.pop(f"{name}Base64", None)
+                details[name] = details.get(name, "") if text else exact(details.get(name, ""), base64)
+            raise
+        except Broken as error:
+            raise self._agent.ended(error) from None
+        except msgspec.DecodeError as error:
+            raise _not_understood(error) from None
+        if text:
+            return _result(answer, answer.stdout, answer.stderr, answer.truncated)
+        return _result(
+            answer,
+            exact(answer.stdout, answer.stdout_base64),
+            exact(answer.stderr, answer.stderr_base64),
+            answer.truncated,
+        )
+
+    def _stream_and_collect(
+        self,
+        request: Execute,
+        text: bool,
+        on_stdout: Callable[[Any], object] | None,
+        on_stderr: Callable[[Any], object] | None,
+    ) -> ExecResult[str] | ExecResult[bytes]:
+        collected = {"stdout": Output(text), "stderr": Output(text)}
+        callbacks = {"stdout": on_stdout, "stderr": on_stderr}
+        last: events.ExecEvent | None = None
+        stream = self._events(request)
+        try:
+            for last in stream:
+                if last.type in collected:
+                    data = last.data or ""
+                    piece = data if text else exact(data, last.bytes)
+                    collected[last.type].add(piece)
+                    if callback := callbacks[last.type]:
+                        call_back(callback, piece)
+        except ExecutionTimeoutError as error:
+            error.details.update({name: output.value() for name, output in collected.items()})
+            raise
+        finally:
+            stream.close()
+        if last is None or last.result is None:
+            raise _not_understood("the stream ended without the command's result")
+        out, err = collected.values()
+        return _result(last.result, out.value(), err.value(), out.truncated or err.truncated)
+
+    def _stream(self, request: Execute) -> Generator[ExecEvent, None, None]:
+        stream = self._events(request)
+        try:
+            for event in stream:
+                yield ExecEvent(event)
+        finally:
+            stream.close()
+
+    def _events(self, request: Execute) -> Generator[events.ExecEvent, None, None]:
+        """The wire's events; an ``error`` is raised, and ``complete`` is the last."""
+        response = self._agent.open("POST", "/api/execute/stream", encode(request), JSON)
+        decoder = SseDecoder()
+        complete = False
+        try:
+            while not complete:
+                for message in decoder.feed(response.next_piece()):
+                    event = _events.decode(message.data)
+                    if event.type == "error":
+                        raise error_from_wire(500, {"error": event.error, "code": event.code})
+                    complete = event.type == "complete"
+                    yield event
+            response.read()
+        except Broken as error:
+            raise self._agent.ended(error) from None
+        except msgspec.DecodeError as error:
+            raise _not_understood(error) from None
+        finally:
+            response.close()
+
+
+def _result(
+    answer: ExecuteAnswer, stdout: str | bytes, stderr: str | bytes, truncated: bool
+) -> ExecResult[str] | ExecResult[bytes]:
+    return ExecResult(
+        success=answer.success,
+        exit_code=answer.exit_code,
+        stdout=cast(Any, stdout),
+        stderr=cast(Any, stderr),
+        command=answer.command,
+        duration=answer.duration / 1000,
+        timestamp=when(answer.timestamp),
+        truncated=truncated,
+    )
+
+
+def _not_understood(error: object) -> SandboxNetworkError:
+    return SandboxNetworkError(f"the agent's answer is not what this client understands: {error}")

@@ -1,0 +1,140 @@
+"""All I/O of the blocking half. `_async/io.py` has the same names over asyncio; keep the two alike.
+
+`import asyncio` takes longer than everything else here together, so that nothing in this half may import it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, cast
+
+from sandcove.client.endpoint import Endpoint
+
+__all__ = ["Lock", "Stream", "call_back", "run_blocking", "shared"]
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 10.0
+RECEIVE_BYTES = 64 * 1024
+MOST_RECEIVE_BYTES = 1024 * 1024
+
+Lock = threading.Lock
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+    def close_in_child(self) -> None: ...
+
+
+_ClientT = TypeVar("_ClientT", bound=Closable)
+
+# One client an endpoint, so that all sandboxes of a program share connections. They are closed when the program ends.
+_clients: dict[object, Any] = {}
+_clients_lock = threading.Lock()
+
+
+def shared(key: object, make: Callable[[], _ClientT]) -> _ClientT:
+    """The client for `key` of this process; made by `make` the first time and closed when the process ends."""
+    client = _clients.get(key)
+    if client is None:
+        with _clients_lock:
+            client = _clients.get(key)
+            if client is None:
+                client = _clients[key] = make()
+    return cast(_ClientT, client)
+
+
+def _close_all() -> None:
+    for client in _clients.values():
+        client.close()
+
+
+def _forget_in_child() -> None:
+    """After a fork the connections are the parent's: two processes that read one would steal each other's answers."""
+    global _clients_lock  # noqa: PLW0603 - a thread of the parent may have held it at the fork, for ever
+    _clients_lock = threading.Lock()
+    for client in _clients.values():
+        client.close_in_child()
+    _clients.clear()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def run_blocking(function: Callable[..., T], *arguments: object) -> T:
+    """What the blocking `function` returns."""
+    return function(*arguments)
+
+
+def call_back(function: Callable[..., object], *values: object) -> None:
+    """Calls a user's function."""
+    function(*values)
+
+
+class Stream:
+    """A connected socket.
+
+    Attributes:
+        sent: bytes that the kernel took since this was last set to 0.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sent = 0
+        self._socket = sock
+        self._want = RECEIVE_BYTES
+
+    @classmethod
+    def connect(cls, endpoint: Endpoint) -> Stream:
+        """Connects; raises `OSError` (a `TimeoutError` among them) when that fails."""
+        if endpoint.unix is None:
+            sock = socket.create_connection((endpoint.host, endpoint.port), timeout=CONNECT_SECONDS)
+            sock.settimeout(None)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return cls(sock)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(endpoint.unix)
+        except BaseException:
+            sock.close()
+            raise
+        return cls(sock)
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends all of `data`; raises `OSError` when the connection is broken."""
+        done = self._socket.send(data)
+        self.sent += done
+        if done == len(data):
+            return
+        rest = memoryview(data)[done:]
+        while rest:
+            done = self._socket.send(rest)
+            self.sent += done
+            rest = rest[done:]
+
+    def receive(self) -> bytes:
+        """The next bytes, or none at the end; raises `OSError` when the connection is broken."""
+        data = self._socket.recv(self._want)
+        # A big buffer costs a small answer a microsecond or more, so that it grows only while it is filled.
+        self._want = min(self._want * 4, MOST_RECEIVE_BYTES) if len(data) == self._want else RECEIVE_BYTES
+        return data
+
+    def readable(self) -> bool:
+        """`receive` would return at once: with bytes, or because the connection ended."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def close(self) -> None:
+        """Closes at once; what was not sent is dropped."""
+        self._socket.close()

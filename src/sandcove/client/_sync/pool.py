@@ -1,0 +1,121 @@
+# Written by scripts/unasync.py from _async/pool.py. Change that file, not this one.
+"""Connections that wait for their next request."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from sandcove.client._sync.connection import Body, Connection, Response
+from sandcove.client.endpoint import Broken, Endpoint, Unreachable
+
+__all__ = ["Pool"]
+
+MOST_IDLE = 128
+"""Idle connections kept, to all endpoints together; the one that was used longest ago goes first."""
+MOST_IDLE_EACH = 32
+
+
+class Pool:
+    """Opens connections as they are needed and keeps those that can be used again. Threads may share it."""
+
+    def __init__(self) -> None:
+        # No lock is held across I/O: it guards the collections alone.
+        self._lock = threading.Lock()
+        self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._by_key: dict[object, list[Connection]] = {}
+        self._open: set[Connection] = set()
+
+    def request(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        target: str,
+        body: Body = b"",
+        headers: str = "",
+        *,
+        repeatable: bool = False,
+    ) -> Response:
+        """Sends a request on an idle connection, or a new one, and waits for the head of its response.
+
+        A connection that broke while it was idle is replaced where that can't do anything twice: nothing had been
+        sent, or `repeatable` says that the request may be.
+
+        Raises:
+            Unreachable: no byte was sent.
+            Broken: the connection broke after that.
+        """
+        while connection := self._take(endpoint):
+            if connection.stale:
+                self._done(connection, False)
+                continue
+            try:
+                return connection.request(method, target, body, headers, self._done)
+            except Unreachable:
+                continue
+            except Broken:
+                if not (repeatable and isinstance(body, bytes)):
+                    raise
+        connection = Connection.open(endpoint)
+        with self._lock:
+            self._open.add(connection)
+        return connection.request(method, target, body, headers, self._done)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Closes the idle connections to `endpoint`, which is gone."""
+        while connection := self._take(endpoint):
+            self._done(connection, False)
+
+    def close(self) -> None:
+        """Closes every connection, also those in use."""
+        with self._lock:
+            connections = list(self._open)
+            self._open.clear()
+            self._idle.clear()
+            self._by_key.clear()
+        for connection in connections:
+            connection.close()
+
+    def close_in_child(self) -> None:
+        """As `close`, right after a fork: another thread may have held the lock, which nobody will release."""
+        self._lock = threading.Lock()
+        self.close()
+
+    def _take(self, endpoint: Endpoint) -> Connection | None:
+        """The connection to `endpoint` that was used last: the others get the chance to be closed as unused."""
+        with self._lock:
+            waiting = self._by_key.get(endpoint.key)
+            if not waiting:
+                return None
+            connection = waiting.pop()
+            if not waiting:
+                del self._by_key[endpoint.key]
+            del self._idle[connection]
+            return connection
+
+    def _done(self, connection: Connection, reusable: bool) -> None:
+        closing: list[Connection] = []
+        with self._lock:
+            if connection not in self._open:
+                return  # the pool was closed meanwhile
+            if reusable:
+                waiting = self._by_key.setdefault(connection.endpoint.key, [])
+                waiting.append(connection)
+                self._idle[connection] = None
+                if len(waiting) > MOST_IDLE_EACH:
+                    closing.append(self._drop(waiting[0]))
+                elif len(self._idle) > MOST_IDLE:
+                    closing.append(self._drop(next(iter(self._idle))))
+            else:
+                closing.append(connection)
+            self._open.difference_update(closing)
+        for unused in closing:
+            unused.close()
+
+    def _drop(self, connection: Connection) -> Connection:
+        del self._idle[connection]
+        waiting = self._by_key[connection.endpoint.key]
+        waiting.remove(connection)
+        if not waiting:
+            del self._by_key[connection.endpoint.key]
+        return connection

@@ -1,0 +1,209 @@
+"""What arguments may be, checked at the SDK's edge: each function returns the value as the wire has it, or raises
+`InvalidRequestError` that names the argument, what it was, and what it should be."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sandcove.errors import InvalidRequestError, TooLargeError
+from sandcove.wire import names
+
+__all__ = [
+    "StrPath",
+    "check_callback",
+    "check_command",
+    "check_encoding",
+    "check_env",
+    "check_env_changes",
+    "check_flag",
+    "check_labels",
+    "check_mode",
+    "check_path",
+    "check_sandbox_id",
+    "check_seconds",
+    "check_session_id",
+    "check_stdin",
+    "check_text",
+]
+
+StrPath = str | os.PathLike[str]
+
+MAX_STDIN_BYTES = 16 * 1024 * 1024
+"""Longest standard input that goes with a command, in bytes."""
+
+
+def check_command(value: object) -> str | list[str]:
+    """A text for the shell, or a list of texts that no shell sees."""
+    if isinstance(value, str):
+        names.check_command(value)
+        return value
+    if not isinstance(value, list | tuple):
+        raise _wrong("command", "a str for the shell or a list of str", value)
+    for i, part in enumerate(value):
+        if not isinstance(part, str):
+            raise _wrong(f"command[{i}]", "a str", part)
+    command = list(value)
+    names.check_command(command)
+    return command
+
+
+def check_env(value: object) -> dict[str, str] | None:
+    """A mapping of texts, or None."""
+    if value is None:
+        return None
+    env = _texts("env", value)
+    names.check_env(env)
+    return env
+
+
+def check_env_changes(value: object) -> dict[str, str | None]:
+    """A mapping of names to texts, or to None for what is to be removed."""
+    if not isinstance(value, Mapping):
+        raise _wrong("env", "a mapping of str to str or None", value)
+    given = {name: text for name, text in value.items() if text is not None}
+    changes: dict[str, str | None] = {**_texts("env", given)}
+    for name, text in value.items():
+        if text is None:
+            if not isinstance(name, str):
+                raise _wrong("a name in env", "a str", name)
+            changes[name] = None
+    names.check_env(changes)
+    return changes
+
+
+def check_labels(value: object) -> dict[str, str] | None:
+    """A mapping of texts, or None."""
+    if value is None:
+        return None
+    labels = _texts("labels", value)
+    names.check_labels(labels)
+    return labels
+
+
+def check_sandbox_id(value: object) -> str:
+    """The id of a sandbox."""
+    return names.check_sandbox_id(check_text("id", value))
+
+
+def check_session_id(value: object) -> str:
+    """The name of a session."""
+    return names.check_session_id(check_text("session name", value))
+
+
+def check_path(value: object, name: str = "path") -> str:
+    """A path inside the sandbox, as a str or a pure path."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise _wrong(name, "a str or a path of text", value)
+    names.check_path(path)
+    # A lone surrogate stands for a byte that is no UTF-8 (os.fsdecode makes them); JSON can't carry it.
+    if not _is_utf8(path):
+        raise InvalidRequestError(f"{name} {path!r} has a character that UTF-8 can't encode")
+    return path
+
+
+def check_text(name: str, value: object) -> str:
+    """A text that UTF-8 can encode."""
+    if not isinstance(value, str):
+        raise _wrong(name, "a str", value)
+    if not _is_utf8(value):
+        raise InvalidRequestError(f"{name} has a character that UTF-8 can't encode")
+    return value
+
+
+def check_flag(name: str, value: object) -> bool:
+    """A bool, not merely something true."""
+    if not isinstance(value, bool):
+        raise _wrong(name, "True or False", value)
+    return value
+
+
+def check_seconds(name: str, value: object, *, zero: str | None = None) -> int | None:
+    """Seconds as an int or float, or None; gives milliseconds. With `zero`, 0 is allowed and means that."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(name, "a number of seconds", value)
+    if not math.isfinite(value) or value < 0 or (value == 0 and zero is None) or value > 10**9:
+        allowed = "a number of seconds over 0" + (f", or 0 for {zero}" if zero else "")
+        raise InvalidRequestError(f"{name} is {allowed}, not {value!r}")
+    return math.ceil(value * 1000)
+
+
+def check_mode(value: object) -> int | None:
+    """Permission bits, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wrong("mode", "permission bits as an int", value)
+    if not 0 <= value <= 0o7777:
+        raise InvalidRequestError(f"mode is permission bits such as 0o644, not {value!r}")
+    return value
+
+
+def check_encoding(value: object) -> bool:
+    """``"utf-8"`` for text (True), or None for bytes (False)."""
+    if value is None:
+        return False
+    if isinstance(value, str) and value.lower().replace("_", "-") in ("utf-8", "utf8"):
+        return True
+    raise InvalidRequestError(
+        f"encoding is 'utf-8' for text or None for bytes, not {value!r}; decode the bytes yourself"
+    )
+
+
+def check_callback(name: str, value: Callable[..., Any] | None) -> None:
+    """A callable, or None."""
+    if value is not None and not callable(value):
+        raise _wrong(name, "a function", value)
+
+
+def check_stdin(value: object) -> tuple[str | None, bool]:
+    """Text or bytes for standard input: the field's value, and whether it is base64."""
+    if value is None:
+        return None, False
+    if isinstance(value, str):
+        size = len(check_text("stdin", value).encode())
+    elif isinstance(value, bytes | bytearray | memoryview):
+        size = len(bytes(value))
+    else:
+        raise _wrong("stdin", "a str or bytes", value)
+    if size > MAX_STDIN_BYTES:
+        raise TooLargeError(
+            f"stdin has {size:,} bytes; at most {MAX_STDIN_BYTES:,} go with a command: upload a file and read it there"
+        )
+    if isinstance(value, str):
+        return value, False
+    return base64.b64encode(value).decode("ascii"), True
+
+
+def _texts(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, "a mapping of str to str", value)
+    texts: dict[str, str] = {}
+    for key, text in value.items():
+        if not isinstance(key, str):
+            raise _wrong(f"a name in {name}", "a str", key)
+        texts[key] = check_text(f"{name}[{key!r}]", text)
+    return texts
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _wrong(name: str, wanted: str, value: object) -> InvalidRequestError:
+    return InvalidRequestError(f"{name} is {wanted}, not {type(value).__name__} ({_shown(value)})")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

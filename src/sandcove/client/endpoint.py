@@ -1,0 +1,93 @@
+"""Where a server or an agent listens, and the header lines that every request to it has."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from sandcove._version import __version__
+from sandcove.errors import InvalidRequestError
+from sandcove.home import Home
+from sandcove.wire.http import request_head
+
+__all__ = ["Broken", "Endpoint", "Unreachable"]
+
+_URL = re.compile(
+    r"http://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?/?", re.ASCII
+)
+
+
+class Unreachable(Exception):  # noqa: N818 - it says what the other end is; no user sees it
+    """The connection could not be made, or was gone before a byte of the request was sent: trying again is safe."""
+
+
+class Broken(Exception):  # noqa: N818 - as above
+    """The connection ended after some of the request was sent and before the answer was whole."""
+
+
+class Endpoint:
+    """A Unix socket or a TCP address.
+
+    Attributes:
+        unix: the socket's path, or None.
+        host, port: the address when `unix` is None.
+        fixed: the header lines of every request, each with its line end.
+        key: endpoints with the same key can use each other's connections.
+        home: where the local server that listens here keeps things; None for any other endpoint.
+    """
+
+    __slots__ = ("fixed", "home", "host", "key", "port", "unix")
+
+    def __init__(
+        self,
+        *,
+        unix: str | None = None,
+        host: str = "",
+        port: int = 0,
+        api_key: str | None = None,
+        home: Home | None = None,
+    ) -> None:
+        self.unix = unix
+        self.home = home
+        self.host = host
+        self.port = port
+        name = "sandcove" if unix else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        headers = [("Host", name), ("User-Agent", f"sandcove/{__version__}")]
+        if api_key is not None:
+            headers.append(("Authorization", f"Bearer {api_key}"))
+        head = request_head("GET", "/", headers)
+        self.fixed = head[head.index(b"\r\n") + 2 : -2].decode("latin-1")
+        self.key: object = unix or (host, port, self.fixed)
+
+    @classmethod
+    def server(cls, url: str | None, api_key: str | None) -> Endpoint:
+        """Of the server at `url`, else at ``$SANDCOVE_URL``, else of the local server of this user.
+
+        Raises:
+            InvalidRequestError: the URL is none.
+        """
+        if url := url or os.environ.get("SANDCOVE_URL"):
+            return cls.parse(url, api_key or os.environ.get("SANDCOVE_API_KEY") or None)
+        home = Home.default()
+        return cls(unix=str(home.server_socket), home=home)
+
+    @classmethod
+    def parse(cls, url: str, api_key: str | None) -> Endpoint:
+        """The endpoint of ``http://host:port``.
+
+        Raises:
+            InvalidRequestError: it is no such URL.
+        """
+        if url.startswith("https://"):
+            raise InvalidRequestError(
+                f"server URL {url!r} asks for TLS, which this version does not speak; "
+                "give http://host:port of the server itself or of an SSH tunnel to it"
+            )
+        match = _URL.fullmatch(url)
+        port = int(match["port"] or 80) if match else 0
+        if match is None or not 0 < port < 65536:
+            raise InvalidRequestError(f"server URL {url!r} is not of the form http://host:port; see SANDCOVE_URL")
+        return cls(host=match["v6"] or match["host"], port=port, api_key=api_key)
+
+    def __str__(self) -> str:
+        return self.unix or f"{self.host}:{self.port}"

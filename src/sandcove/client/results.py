@@ -1,0 +1,168 @@
+"""What calls return. Times are seconds and aware `datetime`s, names snake_case; the wire's forms stay in `wire`."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+
+from sandcove.wire import events, models
+from sandcove.wire.models import Isolation, SandboxState
+
+__all__ = ["ExecEvent", "ExecResult", "FileInfo", "Isolation", "SandboxInfo", "SandboxState", "log"]
+
+log = logging.getLogger("sandcove")
+
+Output = TypeVar("Output", str, bytes)
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that a call returned."""
+
+
+class ExecResult(Result, Generic[Output], frozen=True, kw_only=True):
+    """A command that ended.
+
+    Attributes:
+        success: the exit code is 0.
+        exit_code: 0 to 255; 128 + n when signal n ended it.
+        stdout, stderr: what it printed, as text (U+FFFD for what is no UTF-8), or as bytes with ``encoding=None``.
+        command: the command; a list is shown as a shell would need it.
+        duration: seconds.
+        timestamp: when it ended.
+        truncated: it printed more than is collected; the rest was read and dropped.
+    """
+
+    success: bool
+    exit_code: int
+    stdout: Output
+    stderr: Output
+    command: str
+    duration: float
+    timestamp: datetime
+    truncated: bool = False
+
+
+class ExecEvent:
+    """One event of a command that runs.
+
+    Attributes:
+        type: ``start``, then any of ``stdout`` and ``stderr``, then ``complete``.
+        timestamp: when it happened.
+        command: on ``start``.
+        data: the text on ``stdout`` and ``stderr``: whole characters, U+FFFD for what is no UTF-8.
+        bytes: the same, exactly as printed.
+        exit_code: on ``complete``.
+        duration: on ``complete``, seconds.
+    """
+
+    __slots__ = ("_exact", "_timestamp", "command", "data", "duration", "exit_code", "type")
+
+    def __init__(self, event: events.ExecEvent) -> None:
+        self.type: Literal["start", "stdout", "stderr", "complete", "error"] = event.type
+        self.data = event.data or ""
+        self.command = event.command
+        self.exit_code = event.exit_code
+        self.duration = event.result.duration / 1000 if event.result else None
+        self._timestamp = event.timestamp
+        self._exact = event.bytes
+
+    @property
+    def timestamp(self) -> datetime:
+        return when(self._timestamp)
+
+    @property
+    def bytes(self) -> bytes:
+        return self.data.encode() if self._exact is None else base64.b64decode(self._exact)
+
+    def __repr__(self) -> str:
+        told = self.exit_code if self.type == "complete" else self.command if self.type == "start" else self.data
+        return f"<ExecEvent {self.type} {told!r}>"
+
+
+class FileInfo(Result, frozen=True, kw_only=True):
+    """A file, folder or other entry.
+
+    Attributes:
+        name: the last part of its path.
+        path: its absolute path.
+        relative_path: relative to the folder that was listed.
+        size: bytes.
+        mode: as in ``rwxr-xr-x``.
+        readable, writable, executable: by the sandbox's user.
+        target: where a symlink points.
+    """
+
+    name: str
+    path: str
+    relative_path: str
+    type: Literal["file", "directory", "symlink", "other"]
+    size: int
+    modified_at: datetime
+    mode: str
+    readable: bool
+    writable: bool
+    executable: bool
+    target: str | None = None
+
+    @classmethod
+    def of(cls, info: models.FileInfo) -> FileInfo:
+        """From the wire's form."""
+        return cls(
+            name=info.name,
+            path=info.absolute_path,
+            relative_path=info.relative_path,
+            type=info.type,
+            size=info.size,
+            modified_at=when(info.modified_at),
+            mode=info.mode,
+            readable=info.permissions.readable,
+            writable=info.permissions.writable,
+            executable=info.permissions.executable,
+            target=info.target,
+        )
+
+
+class SandboxInfo(Result, frozen=True, kw_only=True):
+    """What the server knows of a sandbox.
+
+    Attributes:
+        sleep_after: seconds of idleness after which it sleeps (an anonymous one is destroyed); 0: never.
+        isolation: what isolation it really has; None while it has not been started.
+        note: why it last ended, when it did not end by itself.
+    """
+
+    id: str
+    state: SandboxState
+    created_at: datetime
+    last_active_at: datetime
+    anonymous: bool
+    labels: dict[str, str]
+    sleep_after: float
+    runtime: str
+    isolation: Isolation | None = None
+    note: str | None = None
+
+    @classmethod
+    def of(cls, info: models.SandboxInfo) -> SandboxInfo:
+        """From the wire's form."""
+        return cls(
+            id=info.id,
+            state=info.state,
+            created_at=when(info.created_at),
+            last_active_at=when(info.last_active_at),
+            anonymous=info.anonymous,
+            labels=info.labels,
+            sleep_after=info.sleep_after / 1000,
+            runtime=info.runtime,
+            isolation=info.isolation,
+            note=info.note,
+        )
+
+
+def when(text: str) -> datetime:
+    """A wire timestamp (ISO 8601, UTC) as an aware `datetime`."""
+    return datetime.fromisoformat(text)

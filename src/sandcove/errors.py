@@ -1,0 +1,286 @@
+"""Every error that Sandcove raises, in one tree.
+
+    SandboxError                      SANDBOX_ERROR            500
+    ├── InvalidRequestError           INVALID_REQUEST          400
+    │   └── SecurityError             SECURITY                 400
+    ├── NotFoundError                 NOT_FOUND                404
+    │   ├── SandboxNotFoundError      SANDBOX_NOT_FOUND        404
+    │   ├── SessionNotFoundError      SESSION_NOT_FOUND        404
+    │   ├── ProcessNotFoundError      PROCESS_NOT_FOUND        404
+    │   ├── ContextNotFoundError      CONTEXT_NOT_FOUND        404
+    │   └── PathNotFoundError         PATH_NOT_FOUND           404
+    ├── MethodNotAllowedError         METHOD_NOT_ALLOWED       405
+    ├── ConflictError                 CONFLICT                 409
+    │   ├── SessionAlreadyExistsError SESSION_EXISTS           409
+    │   ├── ProcessAlreadyExistsError PROCESS_EXISTS           409
+    │   └── PathExistsError           PATH_EXISTS              409
+    ├── TooLargeError                 TOO_LARGE                413
+    ├── FileSystemError               FILE_SYSTEM_ERROR        422
+    ├── ExecutionTimeoutError         EXECUTION_TIMEOUT        408
+    ├── CommandFailedError            COMMAND_FAILED           (client only)
+    ├── CodeExecutionError            CODE_EXECUTION_ERROR     500
+    ├── SandboxNetworkError           NETWORK_ERROR            (client only)
+    ├── HostUnsupportedError          HOST_UNSUPPORTED         501
+    └── ServiceUnavailableError       SERVICE_UNAVAILABLE      503
+        ├── ContainerNotReadyError    CONTAINER_NOT_READY      503
+        └── InterpreterNotReadyError  INTERPRETER_NOT_READY    503
+
+`code` is stable and crosses the wire in the field ``code``; the message crosses in ``error`` and says
+what failed, with which value, and what to do. ``details`` holds the other fields of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+__all__ = [
+    "CodeExecutionError",
+    "CommandFailedError",
+    "ConflictError",
+    "ContainerNotReadyError",
+    "ContextNotFoundError",
+    "ExecutionTimeoutError",
+    "FileSystemError",
+    "HostUnsupportedError",
+    "InterpreterNotReadyError",
+    "InvalidRequestError",
+    "MethodNotAllowedError",
+    "NotFoundError",
+    "PathExistsError",
+    "PathNotFoundError",
+    "ProcessAlreadyExistsError",
+    "ProcessNotFoundError",
+    "SandboxError",
+    "SandboxNetworkError",
+    "SandboxNotFoundError",
+    "SecurityError",
+    "ServiceUnavailableError",
+    "SessionAlreadyExistsError",
+    "SessionNotFoundError",
+    "TooLargeError",
+    "error_from_wire",
+    "error_tree",
+    "error_to_wire",
+]
+
+
+class SandboxError(Exception):
+    """The root: catching it catches everything that Sandcove raises.
+
+    Args:
+        message: what failed, with which value, and what to do.
+        **details: further fields of the wire answer, camelCase as on the wire.
+    """
+
+    code: ClassVar[str] = "SANDBOX_ERROR"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, Any] = details
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidRequestError(SandboxError):
+    """An argument is wrong: a type, a value, an unknown option, a field that is missing."""
+
+    code = "INVALID_REQUEST"
+    status = 400
+
+
+class SecurityError(InvalidRequestError):
+    """An argument is refused because it could reach something that it must not (ids, ports, URLs)."""
+
+    code = "SECURITY"
+
+
+class NotFoundError(SandboxError):
+    """What the call names does not exist."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class SandboxNotFoundError(NotFoundError):
+    """No sandbox has this id."""
+
+    code = "SANDBOX_NOT_FOUND"
+
+
+class SessionNotFoundError(NotFoundError):
+    """No session of the sandbox has this name."""
+
+    code = "SESSION_NOT_FOUND"
+
+
+class ProcessNotFoundError(NotFoundError):
+    """No process of the sandbox has this id."""
+
+    code = "PROCESS_NOT_FOUND"
+
+
+class ContextNotFoundError(NotFoundError):
+    """No code context of the sandbox has this id."""
+
+    code = "CONTEXT_NOT_FOUND"
+
+
+class PathNotFoundError(NotFoundError):
+    """No file or folder is at this path."""
+
+    code = "PATH_NOT_FOUND"
+
+
+class MethodNotAllowedError(SandboxError):
+    """The route exists, but not for this HTTP method."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+
+class ConflictError(SandboxError):
+    """The call contradicts what is there already."""
+
+    code = "CONFLICT"
+    status = 409
+
+
+class SessionAlreadyExistsError(ConflictError):
+    """A session of this name exists."""
+
+    code = "SESSION_EXISTS"
+
+
+class ProcessAlreadyExistsError(ConflictError):
+    """A process of this id exists."""
+
+    code = "PROCESS_EXISTS"
+
+
+class PathExistsError(ConflictError):
+    """Something is at this path already."""
+
+    code = "PATH_EXISTS"
+
+
+class TooLargeError(SandboxError):
+    """What was sent is over a documented limit; the message names the limit and the way around it."""
+
+    code = "TOO_LARGE"
+    status = 413
+
+
+class FileSystemError(SandboxError):
+    """The sandbox's file system refused: a folder where a file was meant, no permission, a full disk."""
+
+    code = "FILE_SYSTEM_ERROR"
+    status = 422
+
+
+class ExecutionTimeoutError(SandboxError):
+    """A command or cell ran longer than its timeout and was ended with all its children.
+
+    Attributes:
+        stdout: what it had printed until then.
+        stderr: the same for standard error.
+    """
+
+    code = "EXECUTION_TIMEOUT"
+    status = 408
+
+    @property
+    def stdout(self) -> str | bytes:
+        return self.details.get("stdout", "")  # type: ignore[no-any-return]
+
+    @property
+    def stderr(self) -> str | bytes:
+        return self.details.get("stderr", "")  # type: ignore[no-any-return]
+
+
+class CommandFailedError(SandboxError):
+    """A command run with ``check=True`` ended with a non-zero exit code; `result` has all of it."""
+
+    code = "COMMAND_FAILED"
+
+    @property
+    def result(self) -> Any:
+        """The `ExecResult`."""
+        return self.details["result"]
+
+
+class CodeExecutionError(SandboxError):
+    """A cell could not be run (not: the cell raised, which is a result)."""
+
+    code = "CODE_EXECUTION_ERROR"
+
+
+class SandboxNetworkError(SandboxError):
+    """The connection to the server or the agent failed; the message says which and what to check."""
+
+    code = "NETWORK_ERROR"
+    status = 502
+
+
+class HostUnsupportedError(SandboxError):
+    """This machine can't isolate a sandbox; the message says what is missing and how to get it."""
+
+    code = "HOST_UNSUPPORTED"
+    status = 501
+
+
+class ServiceUnavailableError(SandboxError):
+    """The server can't do this now.
+
+    Attributes:
+        retry_after: seconds after which it may work, or None.
+    """
+
+    code = "SERVICE_UNAVAILABLE"
+    status = 503
+
+    @property
+    def retry_after(self) -> float | None:
+        return self.details.get("retryAfter")
+
+
+class ContainerNotReadyError(ServiceUnavailableError):
+    """The sandbox is starting, ending, or ended during the call."""
+
+    code = "CONTAINER_NOT_READY"
+
+
+class InterpreterNotReadyError(ServiceUnavailableError):
+    """The interpreter of this language is still starting."""
+
+    code = "INTERPRETER_NOT_READY"
+
+
+def error_tree(root: type[SandboxError] = SandboxError) -> Iterator[type[SandboxError]]:
+    """Yields `root` and every error class below it, parents first."""
+    yield root
+    for child in root.__subclasses__():
+        yield from error_tree(child)
+
+
+def error_to_wire(error: SandboxError) -> dict[str, Any]:
+    """The JSON body of an error answer: ``error`` (text), ``code`` and the error's details."""
+    return {**error.details, "error": error.message, "code": error.code}
+
+
+def error_from_wire(status: int, body: Mapping[str, Any]) -> SandboxError:
+    """The error that an answer with this HTTP status and JSON body stands for.
+
+    An unknown code (a newer server's) gives the nearest class by status.
+    """
+    details = {key: value for key, value in body.items() if key not in ("error", "code")}
+    message = str(body.get("error") or f"the server answered with HTTP status {status}")
+    by_code = {cls.code: cls for cls in error_tree()}
+    code = body.get("code")
+    cls = by_code.get(code) if isinstance(code, str) else None
+    if cls is None:
+        cls = next((c for c in error_tree() if c.status == status), SandboxError)
+    return cls(message, **details)

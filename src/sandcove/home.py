@@ -1,0 +1,98 @@
+"""Where Sandcove keeps things on this machine: one folder, mode 0700, laid out here and nowhere else.
+
+    home/
+      server.sock       the local server's Unix socket (mode 0600)
+      server.lock       held by the running server
+      server.log        its log, also of a server that started by itself
+      registry.db       SQLite: which sandboxes exist
+      templates/        read-only lower layers that rooms share
+      sandboxes/<id>/   one sandbox's files: upper layers of its mounts, its agent's saved state
+      run/<id>.sock     the agents' Unix sockets
+      trash/            what is being deleted
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandcove.errors import HostUnsupportedError
+
+__all__ = ["Home"]
+
+# sun_path holds 108 bytes with the final NUL; the longest name below `run/` is 63 + len(".sock").
+LONGEST_HOME = 107 - len("/run/") - 63 - len(".sock")
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of one user's (or one test's) server."""
+
+    path: Path
+
+    @classmethod
+    def default(cls) -> Home:
+        """``$SANDCOVE_HOME``, else ``/var/lib/sandcove`` for root, else ``$XDG_STATE_HOME/sandcove``.
+
+        Raises:
+            HostUnsupportedError: the path is too long for the Unix sockets in it.
+        """
+        if given := os.environ.get("SANDCOVE_HOME"):
+            path = Path(given).absolute()
+        elif os.geteuid() == 0:
+            path = Path("/var/lib/sandcove")
+        else:
+            state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+            path = Path(state) / "sandcove"
+        if len(os.fsencode(path)) > LONGEST_HOME:
+            raise HostUnsupportedError(
+                f"Sandcove's folder {path} has a path of over {LONGEST_HOME} bytes, too long for the Unix "
+                "sockets in it; set SANDCOVE_HOME to a shorter one"
+            )
+        return cls(path)
+
+    @property
+    def server_socket(self) -> Path:
+        return self.path / "server.sock"
+
+    @property
+    def server_lock(self) -> Path:
+        return self.path / "server.lock"
+
+    @property
+    def server_log(self) -> Path:
+        return self.path / "server.log"
+
+    @property
+    def registry(self) -> Path:
+        return self.path / "registry.db"
+
+    @property
+    def templates(self) -> Path:
+        return self.path / "templates"
+
+    @property
+    def sandboxes(self) -> Path:
+        return self.path / "sandboxes"
+
+    @property
+    def trash(self) -> Path:
+        return self.path / "trash"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    def sandbox(self, sandbox_id: str) -> Path:
+        return self.sandboxes / sandbox_id
+
+    def agent_socket(self, sandbox_id: str) -> Path:
+        return self.run / f"{sandbox_id}.sock"
+
+    def make(self) -> None:
+        """Makes the folders that are missing, readable by their owner alone."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chmod(self.path, 0o700)
+        for folder in (self.templates, self.sandboxes, self.trash, self.run):
+            folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,121 @@
+"""The kernel calls that Python 3.11 lacks, by ctypes, each a function that raises `OSError` when it fails.
+
+Sources: the manual pages setns(2), unshare(2), mount(2), prctl(2), capabilities(7), capset(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+__all__ = [
+    "CLONE_NEWCGROUP",
+    "CLONE_NEWIPC",
+    "CLONE_NEWNET",
+    "CLONE_NEWNS",
+    "CLONE_NEWPID",
+    "CLONE_NEWUSER",
+    "CLONE_NEWUTS",
+    "become_subreaper",
+    "drop_privileges",
+    "mount",
+    "set_dumpable",
+    "set_parent_death_signal",
+    "setns",
+    "unmount",
+    "unshare",
+]
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_EINVAL = 22
+_MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+]
+_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{what}: {os.strerror(errno)}")
+
+
+def setns(fd: int, namespaces: int) -> None:
+    """Joins `namespaces` (an or of CLONE_NEW*) of the process that the pidfd `fd` stands for."""
+    _check(_libc.setns(fd, namespaces), "setns")
+
+
+def unshare(namespaces: int) -> None:
+    """Leaves the given namespaces for new ones; a new PID namespace begins with the next child."""
+    _check(_libc.unshare(namespaces), "unshare")
+
+
+def mount(source: str, target: str, fstype: str | None, flags: int, data: str = "") -> None:
+    """Mounts, or changes how a mount propagates."""
+    kind = fstype.encode() if fstype else None
+    _check(_libc.mount(os.fsencode(source), os.fsencode(target), kind, flags, data.encode()), f"mount on {target}")
+
+
+def unmount(target: str) -> None:
+    """Takes a mount out of the tree at once; it ends when nothing uses it any more."""
+    _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"unmount of {target}")
+
+
+def _prctl(option: int, first: int = 0, second: int = 0) -> None:
+    _check(_libc.prctl(option, first, second, 0, 0), f"prctl({option})")
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Whether others of the same user may trace this process or read its /proc entry."""
+    _prctl(_PR_SET_DUMPABLE, int(dumpable))
+
+
+def set_parent_death_signal(signal: int) -> None:
+    """Has the kernel send `signal` to this process when its parent ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def become_subreaper() -> None:
+    """Orphans among this process's descendants become its children, not init's."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def drop_privileges() -> None:
+    """Gives up every capability for good, also across exec of set-uid files, and for all descendants."""
+    for capability in range(64):
+        if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            if ctypes.get_errno() == _EINVAL and capability > 0:
+                break
+            _check(-1, f"prctl(PR_CAPBSET_DROP, {capability})")
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)

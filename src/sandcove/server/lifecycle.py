@@ -1,0 +1,254 @@
+"""Sandboxes by id, and what can happen to each: create, wake, sleep, destroy. One change of a sandbox at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from sandcove.errors import InvalidRequestError, SandboxError, SandboxNotFoundError
+from sandcove.home import Home
+from sandcove.runtimes.base import Room, RoomSpec, Runtime
+from sandcove.server.registry import Record, Registry
+from sandcove.server.relay import ask
+from sandcove.server.states import State, move
+from sandcove.wire.models import CreateSandbox, SandboxInfo
+from sandcove.wire.names import check_env, check_labels, check_sandbox_id
+
+__all__ = ["Sandbox", "Sandboxes"]
+
+_log = logging.getLogger("sandcove.server")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Sandbox:
+    """One sandbox: its record, and its room while it runs."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.state = State.ASLEEP
+        self.room: Room | None = None
+        self.turn = asyncio.Lock()
+        self.destroyed = asyncio.Event()
+
+    def become(self, state: State) -> None:
+        self.state = move(self.state, state)
+
+
+class Sandboxes:
+    """All of them."""
+
+    def __init__(self, home: Home, runtime: Runtime, registry: Registry, sleep_after: float) -> None:
+        self._home = home
+        self._runtime = runtime
+        self._registry = registry
+        self._sleep_after = int(sleep_after * 1000)
+        self._all: dict[str, Sandbox] = {}
+        self.changed = asyncio.Event()
+        """Set when a sandbox starts or ends to run."""
+
+    async def restore(self) -> None:
+        """After a start: named sandboxes are asleep; what was anonymous, half destroyed or unknown is removed."""
+        for record in self._registry.all():
+            if record.anonymous or record.destroying:
+                await self._runtime.delete(self._home.sandbox(record.id))
+                self._registry.remove(record.id)
+            else:
+                self._all[record.id] = Sandbox(record)
+        for folder in self._home.sandboxes.iterdir():
+            if folder.name not in self._all:
+                await self._runtime.delete(folder)
+
+    # --- looking ----------------------------------------------------------------------------------------
+
+    def get(self, sandbox_id: str) -> Sandbox:
+        """Raises `SandboxNotFoundError` when there is none of this id."""
+        check_sandbox_id(sandbox_id)
+        found = self._all.get(sandbox_id)
+        if found is None:
+            raise SandboxNotFoundError(f"sandbox {sandbox_id!r} does not exist; create it first")
+        return found
+
+    def list(self, labels: Mapping[str, str]) -> list[Sandbox]:
+        """Those that have all of these labels, oldest first."""
+        found = [s for s in self._all.values() if labels.items() <= s.record.labels.items()]
+        return sorted(found, key=lambda s: (s.record.created_at, s.record.id))
+
+    def running(self) -> list[Sandbox]:
+        return [s for s in self._all.values() if s.room is not None]
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def info(self, sandbox: Sandbox, *, local: bool) -> SandboxInfo:
+        """What a caller is told; `local`: it is on this machine and may talk to the agent directly."""
+        record, room = sandbox.record, sandbox.room
+        return SandboxInfo(
+            id=record.id,
+            state=sandbox.state.value,
+            created_at=record.created_at,
+            last_active_at=record.last_active_at,
+            anonymous=record.anonymous,
+            labels=record.labels,
+            sleep_after=record.sleep_after,
+            runtime=self._runtime.name,
+            isolation=room.isolation if room is not None else None,
+            agent_socket=str(self._home.agent_socket(record.id)) if room is not None and local else None,
+            note=record.note,
+        )
+
+    # --- changing ---------------------------------------------------------------------------------------
+
+    async def get_or_create(self, spec: CreateSandbox) -> tuple[Sandbox, bool]:
+        """The sandbox of this id, awake, with the given labels, environment and idle time; and whether it is new.
+
+        Raises:
+            InvalidRequestError, HostUnsupportedError, SandboxError.
+        """
+        if spec.id is not None:
+            check_sandbox_id(spec.id)
+        check_labels(spec.labels or {})
+        check_env(spec.env or {})
+        if spec.sleep_after is not None and spec.sleep_after < 0:
+            raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) or more")
+        sandbox_id = spec.id or f"sb-{secrets.token_hex(8)}"
+        while True:
+            sandbox = self._all.get(sandbox_id)
+            created = sandbox is None
+            if sandbox is None:
+                sandbox = self._add(sandbox_id, spec)
+            try:
+                await self.wake(sandbox)
+                if spec.env:
+                    await ask(self._home.agent_socket(sandbox_id), "POST", "/api/env", {"env": spec.env})
+            except SandboxNotFoundError:
+                # It was destroyed while this call waited for it.
+                continue
+            except BaseException:
+                if created:
+                    await self.destroy(sandbox)
+                raise
+            if not created and (spec.labels is not None or spec.sleep_after is not None):
+                self._change(sandbox, spec)
+            return sandbox, created
+
+    async def wake(self, sandbox: Sandbox) -> None:
+        """Gives it a room if it has none."""
+        async with sandbox.turn:
+            _still_there(sandbox)
+            if sandbox.room is not None:
+                return
+            sandbox.become(State.STARTING)
+            sandbox_id = sandbox.record.id
+            spec = RoomSpec(sandbox_id, self._home.sandbox(sandbox_id), self._home.agent_socket(sandbox_id))
+            try:
+                os.makedirs(spec.folder, mode=0o700, exist_ok=True)
+                room = await self._runtime.open(spec)
+            except BaseException:
+                sandbox.become(State.ASLEEP)
+                raise
+            sandbox.room = room
+            sandbox.become(State.RUNNING)
+            room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
+            self.touch(sandbox, note=None)
+            self.changed.set()
+
+    async def sleep(self, sandbox: Sandbox) -> None:
+        """Ends its processes and its room; files, environment and sessions stay."""
+        async with sandbox.turn:
+            _still_there(sandbox)
+            if sandbox.room is not None:
+                await self._end_room(sandbox)
+
+    async def destroy(self, sandbox: Sandbox) -> None:
+        """Ends it and deletes all of it. Repeating it is harmless."""
+        async with sandbox.turn:
+            if sandbox.state is State.DESTROYING:
+                return
+            sandbox.record.destroying = True
+            self._registry.put(sandbox.record)
+            if sandbox.room is not None:
+                await self._end_room(sandbox)
+            sandbox.become(State.DESTROYING)
+            try:
+                await self._runtime.delete(self._home.sandbox(sandbox.record.id))
+            finally:
+                self._registry.remove(sandbox.record.id)
+                self._all.pop(sandbox.record.id, None)
+                sandbox.destroyed.set()
+
+    def touch(self, sandbox: Sandbox, note: str | None) -> None:
+        """Notes that it was active just now."""
+        sandbox.record.last_active_at = _now()
+        sandbox.record.note = note
+        self._registry.put(sandbox.record)
+
+    async def close(self) -> None:
+        """Before the server ends: anonymous sandboxes are destroyed, the others put to sleep."""
+        async with asyncio.TaskGroup() as group:
+            for sandbox in list(self._all.values()):
+                group.create_task(self._close_one(sandbox))
+
+    async def _close_one(self, sandbox: Sandbox) -> None:
+        try:
+            if sandbox.record.anonymous:
+                await self.destroy(sandbox)
+            else:
+                await self.sleep(sandbox)
+        except SandboxError as error:
+            _log.warning("sandbox %s did not close cleanly: %s", sandbox.record.id, error)
+
+    def _add(self, sandbox_id: str, spec: CreateSandbox) -> Sandbox:
+        now = _now()
+        record = Record(
+            id=sandbox_id,
+            created_at=now,
+            last_active_at=now,
+            anonymous=spec.id is None,
+            sleep_after=self._sleep_after if spec.sleep_after is None else spec.sleep_after,
+            labels=dict(spec.labels or {}),
+        )
+        self._registry.put(record)
+        sandbox = self._all[sandbox_id] = Sandbox(record)
+        return sandbox
+
+    def _change(self, sandbox: Sandbox, spec: CreateSandbox) -> None:
+        if spec.labels is not None:
+            sandbox.record.labels = dict(spec.labels)
+        if spec.sleep_after is not None:
+            sandbox.record.sleep_after = spec.sleep_after
+        self._registry.put(sandbox.record)
+        self.changed.set()
+
+    async def _end_room(self, sandbox: Sandbox) -> None:
+        room = sandbox.room
+        assert room is not None
+        sandbox.become(State.SLEEPING)
+        await room.end()
+        if sandbox.state is State.SLEEPING:
+            sandbox.room = None
+            sandbox.become(State.ASLEEP)
+        self.changed.set()
+
+    def _on_end(self, sandbox: Sandbox, room: Room, why: str) -> None:
+        if sandbox.room is not room:
+            return
+        sandbox.room = None
+        self.changed.set()
+        if sandbox.state is State.RUNNING:
+            _log.warning("the room of sandbox %s is gone: %s", sandbox.record.id, why)
+            with contextlib.suppress(SandboxError):
+                self.touch(sandbox, note=why)
+        sandbox.become(State.ASLEEP)
+
+
+def _still_there(sandbox: Sandbox) -> None:
+    if sandbox.state is State.DESTROYING:
+        raise SandboxNotFoundError(f"sandbox {sandbox.record.id!r} was destroyed")

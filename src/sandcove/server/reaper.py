@@ -1,0 +1,65 @@
+"""Idleness: a sandbox that nobody uses goes to sleep (an anonymous one is destroyed), an unused server stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from sandcove.errors import SandboxError
+from sandcove.home import Home
+from sandcove.server.lifecycle import Sandbox, Sandboxes
+from sandcove.server.relay import ask
+
+__all__ = ["reap", "wait_until_idle"]
+
+_log = logging.getLogger("sandcove.server")
+
+
+async def reap(sandboxes: Sandboxes, home: Home) -> None:
+    """Runs until cancelled. Each sandbox is looked at when it could be due, not more often.
+
+    The agent knows when its sandbox was last in use (callers on this machine talk to it directly), so it is asked.
+    """
+    due: dict[Sandbox, float] = {}
+    while True:
+        sandboxes.changed.clear()
+        now = time.monotonic()
+        running = {s for s in sandboxes.running() if s.record.sleep_after > 0}
+        due = {s: due.get(s, now + s.record.sleep_after / 1000) for s in running}
+        for sandbox in due:
+            due[sandbox] = min(due[sandbox], now + sandbox.record.sleep_after / 1000)
+            if due[sandbox] <= now:
+                due[sandbox] = now + await _look(sandboxes, sandbox, home)
+        timeout = min(due.values(), default=now + 3600) - time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.001, timeout)):
+                await sandboxes.changed.wait()
+
+
+async def _look(sandboxes: Sandboxes, sandbox: Sandbox, home: Home) -> float:
+    """Ends the sandbox's room if it is due; gives the seconds until the next look."""
+    limit = sandbox.record.sleep_after / 1000
+    try:
+        activity = await ask(home.agent_socket(sandbox.record.id), "GET", "/api/activity")
+        idle = 0.0 if activity["busy"] else activity["idle"] / 1000
+        if idle < limit:
+            return limit - idle
+        if sandbox.record.anonymous:
+            await sandboxes.destroy(sandbox)
+        else:
+            await sandboxes.sleep(sandbox)
+    except SandboxError as error:
+        _log.warning("sandbox %s could not be asked whether it is idle: %s", sandbox.record.id, error)
+    return limit
+
+
+async def wait_until_idle(sandboxes: Sandboxes, connections: object, seconds: float) -> None:
+    """Returns when for `seconds` no sandbox has run and no connection was open."""
+    step = min(seconds / 4, 15.0)
+    idle_since = time.monotonic()
+    while time.monotonic() - idle_since < seconds:
+        await asyncio.sleep(step)
+        if sandboxes.running() or connections.connections:  # type: ignore[attr-defined]
+            idle_since = time.monotonic()

@@ -1,0 +1,291 @@
+"""The JSON bodies, both ends' single source. camelCase on the wire, snake_case here; times in milliseconds.
+
+Requests refuse unknown fields: no option is accepted and then ignored. Answers tolerate them: a newer
+server may say more than this client knows.
+
+The agent wire's paths and fields are those of ``@cloudflare/sandbox`` 0.3.x; what that has not is marked (ours).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "CreateSandbox",
+    "CreateSession",
+    "DeletePath",
+    "Execute",
+    "ExecuteAnswer",
+    "FileInfo",
+    "Isolation",
+    "ListFiles",
+    "ListOptions",
+    "MakeFolder",
+    "MovePath",
+    "PathOnly",
+    "ReadFile",
+    "ReadAnswer",
+    "RenamePath",
+    "SandboxInfo",
+    "SandboxList",
+    "SandboxState",
+    "ServerInfo",
+    "SessionInfo",
+    "SessionList",
+    "SetEnv",
+    "WriteFile",
+]
+
+DEFAULT_SESSION = "default"
+WORKSPACE = "/workspace"
+
+SandboxState = Literal["starting", "running", "sleeping", "asleep", "destroying"]
+
+
+class Request(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A request body."""
+
+
+class Answer(msgspec.Struct, rename="camel", kw_only=True):
+    """An answer body."""
+
+
+# --- the server wire: /v1 -------------------------------------------------------------------------------
+
+
+class CreateSandbox(Request):
+    """``POST /v1/sandboxes``: get or create, and wake.
+
+    Without `id` the server makes one up and the sandbox is anonymous. With `lease` the answer is chunked:
+    one line of JSON (`SandboxInfo`), then silence for as long as the caller keeps the connection open;
+    when it closes, the sandbox is destroyed.
+    """
+
+    id: str | None = None
+    labels: dict[str, str] | None = None
+    env: dict[str, str] | None = None
+    sleep_after: int | None = None
+    """Milliseconds of idleness after which the sandbox sleeps (an anonymous one is destroyed); 0: never."""
+    lease: bool = False
+
+
+class Isolation(Answer):
+    """What isolation a sandbox really has."""
+
+    user_namespace: bool
+    network: str
+    copy_on_write: list[str]
+    """The host folders that the sandbox sees through a private copy-on-write layer."""
+    server_user: str
+    """Whose user id the room's root is on the host."""
+    limits: str
+    """How resources are limited: ``none`` for now."""
+
+
+class SandboxInfo(Answer):
+    """What the server knows of a sandbox."""
+
+    id: str
+    state: SandboxState
+    created_at: str
+    last_active_at: str
+    anonymous: bool
+    labels: dict[str, str]
+    sleep_after: int
+    runtime: str
+    isolation: Isolation | None = None
+    agent_socket: str | None = None
+    """The agent's Unix socket: told to callers on the server's own Unix socket, while it runs."""
+    note: str | None = None
+    """Why the sandbox last ended, when it did not end by itself."""
+
+
+class SandboxList(Answer):
+    sandboxes: list[SandboxInfo]
+    count: int
+
+
+class ServerInfo(Answer):
+    """``GET /v1/server``."""
+
+    version: str
+    wire: int
+    pid: int
+    home: str
+    started_at: str
+    running: int
+    asleep: int
+    zygote_pid: int | None
+    idle_stop_after: int
+    """Milliseconds without sandboxes and connections after which the server stops by itself; 0: never."""
+
+
+# --- the agent wire: /api -------------------------------------------------------------------------------
+
+
+class Execute(Request):
+    """``POST /api/execute`` and ``/api/execute/stream``. All but `id` and `command` are ours."""
+
+    command: str | list[str]
+    id: str = DEFAULT_SESSION
+    cwd: str | None = None
+    env: dict[str, str] | None = None
+    timeout: int | None = None
+    stdin: str | None = None
+    stdin_encoding: Literal["utf-8", "base64"] = "utf-8"
+
+
+class ExecuteAnswer(Answer, omit_defaults=True):
+    """A finished command. `stdout_base64` and `stderr_base64` are there when the bytes are no valid UTF-8."""
+
+    success: bool
+    exit_code: int
+    stdout: str
+    stderr: str
+    command: str
+    duration: float
+    timestamp: str
+    stdout_base64: str | None = None
+    stderr_base64: str | None = None
+    truncated: bool = False
+    """More than the collected limit was printed; the rest was read and dropped."""
+
+
+class CreateSession(Request):
+    """``POST /api/session/create``."""
+
+    id: str
+    env: dict[str, str] | None = None
+    cwd: str = WORKSPACE
+    isolation: bool = True
+
+
+class SessionInfo(Answer):
+    """(ours) one session in the list's ``details``."""
+
+    id: str
+    cwd: str
+    isolation: bool
+    created_at: str
+
+
+class SessionList(Answer):
+    """``GET /api/session/list``."""
+
+    count: int
+    sessions: list[str]
+    details: list[SessionInfo]
+    timestamp: str
+
+
+class SetEnv(Request):
+    """(ours) ``POST /api/env``: for all that starts afterwards, in the sandbox or in one session; null removes."""
+
+    env: dict[str, str | None]
+    session_id: str | None = None
+
+
+class PathOnly(Request):
+    """(ours) ``POST /api/exists`` and ``/api/stat``."""
+
+    path: str
+    session_id: str = DEFAULT_SESSION
+
+
+class WriteFile(Request):
+    """``POST /api/write``."""
+
+    path: str
+    content: str
+    encoding: Literal["utf-8", "utf8", "base64"] = "utf-8"
+    session_id: str = DEFAULT_SESSION
+    mode: int | None = None
+    """(ours) permission bits; a new file has 0o644, an existing one keeps its own."""
+
+
+class ReadFile(Request):
+    """``POST /api/read``. ``base64`` gives the exact bytes; ``utf-8`` gives text, or base64 when it is none."""
+
+    path: str
+    encoding: Literal["utf-8", "utf8", "base64"] = "utf-8"
+    session_id: str = DEFAULT_SESSION
+
+
+class ReadAnswer(Answer):
+    success: bool
+    exit_code: int
+    path: str
+    content: str
+    encoding: str
+    is_binary: bool
+    mime_type: str
+    size: int
+    timestamp: str
+
+
+class MakeFolder(Request):
+    """``POST /api/mkdir``."""
+
+    path: str
+    recursive: bool = False
+    session_id: str = DEFAULT_SESSION
+
+
+class DeletePath(Request):
+    """``POST /api/delete``. (ours) `recursive`: a folder with all in it."""
+
+    path: str
+    recursive: bool = False
+    session_id: str = DEFAULT_SESSION
+
+
+class RenamePath(Request):
+    """``POST /api/rename``."""
+
+    old_path: str
+    new_path: str
+    session_id: str = DEFAULT_SESSION
+
+
+class MovePath(Request):
+    """``POST /api/move``."""
+
+    source_path: str
+    destination_path: str
+    session_id: str = DEFAULT_SESSION
+
+
+class ListOptions(Request):
+    recursive: bool = False
+    include_hidden: bool = False
+
+
+class ListFiles(Request):
+    """``POST /api/list-files``."""
+
+    path: str
+    options: ListOptions = msgspec.field(default_factory=ListOptions)
+    session_id: str = DEFAULT_SESSION
+
+
+class Permissions(Answer):
+    readable: bool
+    writable: bool
+    executable: bool
+
+
+class FileInfo(Answer):
+    """One entry of a list, or a stat. Size in bytes, `modified_at` ISO 8601 UTC, `mode` as in ``rwxr-xr-x``."""
+
+    name: str
+    absolute_path: str
+    relative_path: str
+    type: Literal["file", "directory", "symlink", "other"]
+    size: int
+    modified_at: str
+    mode: str
+    permissions: Permissions
+    target: str | None = None
+    """(ours) where a symlink points."""

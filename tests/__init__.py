@@ -1,0 +1,10 @@
+"""Tests. `conftest.py` has what all can use; `both.py` drives the async SDK from sync test bodies.
+
+unit/ property/   pure functions, no sandbox
+contract/         what every runtime must do
+server/ client/   real servers, real sandboxes
+security/         escapes that must fail
+stress/           many, often, killed in the middle
+e2e/              as a user would: the command line, the pages' examples, the demo
+guards/           the project's own rules: layers, layout, settings, pages
+"""

