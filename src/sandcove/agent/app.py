@@ -88,6 +88,11 @@ class Agent:
         """(ours, for the server) how many calls run, and milliseconds since the last one ended."""
         return json({"busy": self._busy, "idle": int((time.monotonic() - self._last) * 1000)})
 
+    async def rest(self, _: Request) -> Response:
+        """(ours, for the server) the sandbox is about to sleep: processes are asked to end, state is written down."""
+        await self.sessions.rest()
+        return json({"success": True})
+
     async def set_env(self, http: Request) -> Response:
         spec = await body(http, SetEnv)
         self.sessions.set_env(spec.env, spec.session_id)
@@ -223,6 +228,7 @@ class Agent:
             route("POST", "/api/execute/stream", self.execute_stream),
             route("GET", "/api/ping", self.ping),
             route("GET", "/api/activity", self.activity),
+            route("POST", "/api/rest", self.rest),
             route("POST", "/api/env", self.set_env),
             route("POST", "/api/session/create", self.create_session),
             route("GET", "/api/session/list", self.list_sessions),

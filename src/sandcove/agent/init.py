@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
@@ -55,6 +56,13 @@ class SignalRequest(msgspec.Struct, tag="signal"):
     since: int
 
 
+class EndRequest(msgspec.Struct, tag="end"):
+    """SIGTERM to all; answered when all are gone, or after `grace` ms."""
+
+    ref: int
+    grace: int
+
+
 class InMemfd(msgspec.Struct, tag="memfd"):
     """The request is in the first descriptor."""
 
@@ -75,7 +83,7 @@ class Exit(msgspec.Struct, tag="exit"):
     signal: int | None
 
 
-Request = SpawnRequest | SignalRequest | InMemfd
+Request = SpawnRequest | SignalRequest | EndRequest | InMemfd
 _requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 _reports: msgspec.json.Decoder[Answer | Exit] = msgspec.json.Decoder(Answer | Exit)
 _encode = msgspec.json.Encoder().encode
@@ -156,6 +164,11 @@ class Init:
         self._refs += 1
         return await self._ask(self._refs, SignalRequest(self._refs, pid, signal, list(spare), since), [])
 
+    async def ask_to_end(self, grace: float) -> None:
+        """Sends SIGTERM to every process of the namespace, and waits at most `grace` seconds until none is left."""
+        self._refs += 1
+        await self._ask(self._refs, EndRequest(self._refs, int(grace * 1000)), [])
+
     async def end(self) -> None:
         """Kills the namespace with everything in it, and reaps its first process."""
         with contextlib.suppress(ProcessLookupError):
@@ -163,7 +176,7 @@ class Init:
         if self.ended is not None:
             await asyncio.shield(self.ended)
 
-    def _ask(self, ref: int, request: SpawnRequest | SignalRequest, fds: list[int]) -> asyncio.Future[int]:
+    def _ask(self, ref: int, request: SpawnRequest | SignalRequest | EndRequest, fds: list[int]) -> asyncio.Future[int]:
         loop = asyncio.get_running_loop()
         if self.ended is None or self.ended.done():
             raise ContainerNotReadyError("the sandbox is ending; call again")
@@ -321,6 +334,8 @@ def _answer(request: Request, fds: list[int], null: int) -> Answer:
         return _spawn(request, fds, null)
     if isinstance(request, SignalRequest):
         return Answer(request.ref, value=_signal_tree(request))
+    if isinstance(request, EndRequest):
+        return Answer(request.ref, value=_end_all(request.grace))
     raise ValueError("a memfd holds no further memfd")
 
 
@@ -404,6 +419,25 @@ def _signal_tree(request: SignalRequest) -> int:
     else:
         done = _tree(request)
     return sum(_kill(pid, request.signal) for pid in done)
+
+
+def _end_all(grace: int) -> int:
+    """Asks all to end and reaps until they have, or the time is over; gives how many are left."""
+    deadline = time.monotonic() + grace / 1000
+    for pid in _processes():
+        if pid != 1:
+            _kill(pid, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    while left := len(_processes()) - 1:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            break
+        signal.sigtimedwait([signal.SIGCHLD], remaining)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    return left
 
 
 def _kill(pid: int, number: int) -> bool:

@@ -17,6 +17,11 @@ import mimetypes
 import os
 import socket
 import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn
+
+import anyio._backends._asyncio
 
 from sandcove import linux
 from sandcove.agent.app import Agent
@@ -31,11 +36,19 @@ from sandcove.wire.models import DEFAULT_SESSION
 
 __all__ = ["PRELOADED", "main", "preload"]
 
-PRELOADED = (base64, concurrent.futures.thread, encodings.idna, json, mimetypes)
+PRELOADED = (anyio._backends._asyncio, base64, concurrent.futures.thread, encodings.idna, json, mimetypes)
 """Modules that the standard library and the web framework import late."""
 
 _agent = Agent()
 _config = prepare(_agent.app)
+
+
+class _NoImports:
+    """Refuses every import: after the fork a module could only come from the sandbox's own files."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> NoReturn:
+        logging.getLogger("sandcove.agent").error("module %s is not preloaded", name)
+        raise ModuleNotFoundError(f"the agent imports nothing in its room; {name} must be preloaded", name=name)
 
 
 def preload() -> None:
@@ -58,6 +71,7 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
         path: the PATH of user code.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    sys.meta_path[:] = [_NoImports()]
     linux.set_dumpable(False)
     init = Init.start(own_mounts=False)
     memory = Memory(memory_fd)

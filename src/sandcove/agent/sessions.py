@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ __all__ = ["Session", "Sessions", "timestamp"]
 HOME = "/root"
 RUN = Path("/run/sandcove")
 STATE = Path("/var/lib/sandcove/sessions")
+REST_GRACE = 2.0
+"""Seconds that processes have to end by themselves before their sandbox sleeps."""
 
 
 def timestamp() -> str:
@@ -68,6 +71,10 @@ class Session:
 
     def set_env(self, env: dict[str, str | None]) -> None:
         self._shell.set_env(env)
+
+    def keep(self) -> None:
+        """Writes the shell's state to where it outlasts the room."""
+        self._shell.keep()
 
     async def end(self) -> None:
         await self._shell.end()
@@ -135,6 +142,13 @@ class Sessions:
         self._memory.save()
         self._live.pop(name, None)
         await session.end()
+
+    async def rest(self) -> None:
+        """Before sleep: asks all that runs to end, waits a little, and keeps what the shells know."""
+        for session in self._live.values():
+            session.keep()
+        inits = {session.init for session in self._live.values()} | {self._init}
+        await asyncio.gather(*(init.ask_to_end(REST_GRACE) for init in inits))
 
     def names(self) -> list[str]:
         return sorted({DEFAULT_SESSION, *self._live, *self._memory.sessions})

@@ -8,9 +8,9 @@ printing reaches nobody else's result. The exit code comes on a descriptor of it
 command does not have.
 
 How state lasts. After each command (when its answer is out already) and on `exit`, bash writes its variables,
-functions, aliases and options to a file. When the shell dies (`exit 3`, `set -e`, `exec`, a kill, a timeout)
-the next command gets a new one that reads the last whole file. The files lie in the sandbox, so a session also
-outlives sleep. `set -e` does not outlive the shell that it ended.
+functions, aliases and options to a file in memory. When the shell dies (`exit 3`, `set -e`, `exec`, a kill, a
+timeout) the next command gets a new one that reads the last whole file. `keep` copies it to the disk, so a session
+also outlives sleep. `set -e` does not outlive the shell that it ended.
 """
 
 from __future__ import annotations
@@ -31,12 +31,23 @@ from sandcove.errors import SandboxError
 __all__ = ["Command", "Shell"]
 
 BASH = "/bin/bash"
+KEEP_AFTER = 0.2
+"""Seconds after a command, if no other follows, that the state is written to disk."""
 _STATUS_FD = 251
 _END = "# sandcove: end of state"
 
 # `builtin` everywhere: a user's function named `read` or `printf` must not run here. `>|`: `set -C` must not stop it.
-_BOOT = r"""
+_RESTORE = r"""
+builtin source @SAVED@ 2>/dev/null
+for _sandcove_command in ${BASHOPTS//:/ }; do
+  [[ :$_sandcove_shopt: == *:$_sandcove_command:* ]] || builtin shopt -u "$_sandcove_command"
+done
+for _sandcove_command in ${_sandcove_shopt//:/ }; do builtin shopt -s "$_sandcove_command"; done
+for _sandcove_command in ${_sandcove_set//:/ }; do builtin set -o "$_sandcove_command"; done
+builtin unset -v _sandcove_shopt _sandcove_set _sandcove_command
 builtin set +e
+"""
+_BOOT = r"""
 builtin cd -- "$PWD" 2>/dev/null || builtin cd -- "$HOME" || builtin cd /
 builtin shopt -s expand_aliases
 _sandcove() {
@@ -61,9 +72,9 @@ _sandcove() {
       builtin return 0 ;;
     save)
       {
-        builtin declare -p; builtin declare -f; builtin alias -p; builtin shopt -p; builtin set +o
-        builtin printf '%s\n' '@END@'
-      } >|"@STATE@/$2" 2>/dev/null
+        builtin declare -p; builtin declare -f; builtin alias -p
+        builtin printf '_sandcove_shopt=%q _sandcove_set=%q\n%s\n' "$BASHOPTS" "$SHELLOPTS" '@END@'
+      } >|"@RUN@/state.$2" 2>/dev/null
       builtin jobs -p >|"@RUN@/jobs" 2>/dev/null
       builtin return 0 ;;
   esac
@@ -126,6 +137,7 @@ class Shell:
         self._current: Command | None = None
         self._ready: asyncio.Future[None] | None = None
         self._turn = asyncio.Lock()
+        self._keeping: asyncio.TimerHandle | None = None
         self.cwd = cwd
         self._start_cwd = cwd
 
@@ -175,8 +187,18 @@ class Shell:
         with contextlib.suppress(SandboxError):
             await self._init.signal(self._pid, signal.SIGKILL, spare=self._jobs(), since=command.since)
 
+    def keep(self) -> None:
+        """Writes the state to where it outlasts the room."""
+        saved = self._saved()
+        if saved is not None and saved.parent == self._run:
+            self._state.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(saved, self._state / "saving")
+            os.rename(self._state / "saving", self._state / "saved")
+
     async def end(self) -> None:
         """Kills the shell with all that it started, and forgets its state."""
+        if self._keeping is not None:
+            self._keeping.cancel()
         if self._pid is not None:
             with contextlib.suppress(SandboxError):
                 await self._init.signal(self._pid, signal.SIGKILL)
@@ -264,6 +286,9 @@ class Shell:
         if running is None:
             return
         self._last_code = exit_code
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self._keeping = asyncio.get_running_loop().call_later(KEEP_AFTER, self.keep)
         for suffix in ("command", "out", "err", "in", "env", "newenv"):
             with contextlib.suppress(OSError):
                 os.unlink(self._run / f"{running.number}.{suffix}")
@@ -281,10 +306,10 @@ class Shell:
         loop = asyncio.get_running_loop()
         self._run.mkdir(parents=True, exist_ok=True)
         self._state.mkdir(parents=True, exist_ok=True)
-        boot = _BOOT.replace("@STATE@", str(self._state)).replace("@RUN@", str(self._run)).replace("@END@", _END)
         saved = self._saved()
-        text = f"builtin source {saved} 2>/dev/null\n{boot}" if saved else boot
-        (self._run / "boot").write_text(text)
+        restore = _RESTORE.replace("@SAVED@", str(saved)) if saved else ""
+        boot = _BOOT.replace("@RUN@", str(self._run)).replace("@END@", _END)
+        (self._run / "boot").write_text(restore + boot)
         control_read, control = os.pipe2(os.O_CLOEXEC)
         status, status_write = os.pipe2(os.O_CLOEXEC)
         try:
@@ -314,8 +339,7 @@ class Shell:
     def _saved(self) -> Path | None:
         """The newest state file that was written to its end."""
         newest: tuple[int, Path] | None = None
-        for name in ("0", "1", "exit"):
-            path = self._state / name
+        for path in (*(self._run / f"state.{name}" for name in ("0", "1", "exit")), self._state / "saved"):
             try:
                 with open(path, "rb") as file:
                     size = os.fstat(file.fileno()).st_size

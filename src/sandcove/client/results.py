@@ -66,7 +66,7 @@ class ExecEvent:
         self.data = event.data or ""
         self.command = event.command
         self.exit_code = event.exit_code
-        self.duration = event.result.duration / 1000 if event.result else None
+        self.duration = round(event.result.duration / 1000, 6) if event.result else None
         self._timestamp = event.timestamp
         self._exact = event.bytes
 

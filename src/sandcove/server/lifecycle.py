@@ -165,6 +165,8 @@ class Sandboxes:
         async with sandbox.turn:
             _still_there(sandbox)
             if sandbox.room is not None:
+                with contextlib.suppress(SandboxError):
+                    await ask(self._home.agent_socket(sandbox.record.id), "POST", "/api/rest", {})
                 await self._end_room(sandbox)
 
     async def destroy(self, sandbox: Sandbox) -> None:

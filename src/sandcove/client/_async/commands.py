@@ -269,7 +269,7 @@ def _result(
         stdout=cast(Any, stdout),
         stderr=cast(Any, stderr),
         command=answer.command,
-        duration=answer.duration / 1000,
+        duration=round(answer.duration / 1000, 6),
         timestamp=when(answer.timestamp),
         truncated=truncated,
     )
