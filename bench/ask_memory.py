@@ -19,17 +19,22 @@ def ask(options: Options) -> Iterator[Row]:
 
 
 def _with(size: int) -> Row:
-    async def measure() -> tuple[list[float], float]:
+    async def measure() -> tuple[list[float], float, float]:
+        async with crowd(1):  # the server and the zygote are there, and counted as there
+            available = processes.available_memory()
         async with crowd(size) as members:
             answered = await answering(members)
             assert answered == size, f"{answered} of {size} sandboxes answered"
             names = [(await member.info()).id for member in members]
             each = [processes.proportional_memory(processes.of_sandbox(home, name)) for name in names]
             everything = processes.proportional_memory(processes.of_home(home))
-            return each, everything
+            return each, everything, available - processes.available_memory()
 
     with own_home() as home:
-        each, everything = asyncio.run(measure())
+        each, everything, taken = asyncio.run(measure())
     mean = sum(each) / size
-    note = f"mean {mean:.1f}; server, zygote and all {size} together {everything:,.0f} MB; all answered"
+    note = (
+        f"mean {mean:.1f}; server, zygote and all {size} together {everything:,.0f} MB; the machine has "
+        f"{taken / size:.1f} MB less available for each, kernel's included; all answered"
+    )
     return Row(f"{QUESTION}, {size} alive", "MB", Samples(each), most=8, note=note)

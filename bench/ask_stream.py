@@ -27,14 +27,11 @@ def ask(options: Options) -> Iterator[Row]:
 
     def ours() -> float:
         received = 0
-
-        def count(text: str) -> None:
-            nonlocal received
-            received += len(text)
-
         with processes.peak_memory([os.getpid(), *agents]) as peak:
             begin = time.perf_counter()
-            sandbox.exec(command, on_stdout=count)
+            for event in sandbox.exec_stream(command):
+                if event.type == "stdout":
+                    received += len(event.data)
             found = rate(begin, received)
         rises.append(peak.over_idle)
         return found

@@ -13,7 +13,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
-__all__ = ["agents", "all_gone", "mounts_below", "of_home", "of_sandbox", "peak_memory", "proportional_memory"]
+__all__ = [
+    "agents",
+    "all_gone",
+    "available_memory",
+    "mounts_below",
+    "of_home",
+    "of_sandbox",
+    "peak_memory",
+    "proportional_memory",
+]
 
 
 def _pids() -> Iterator[int]:
@@ -116,6 +125,12 @@ def proportional_memory(pids: Iterable[int]) -> float:
             if line.startswith(b"Pss:"):
                 kilobytes += int(line.split()[1])
     return kilobytes * 1024 / 1e6
+
+
+def available_memory() -> float:
+    """The machine's memory that programs could still have, in MB (10^6 bytes): MemAvailable of proc_meminfo(5)."""
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024 / 1e6
 
 
 def _resident(pid: int, field: bytes) -> float:

@@ -35,12 +35,12 @@ CACHE = Path(__file__).parents[1] / ".cache" / "demo"
 DAMAGE = """
 rm -rf "$(python -c 'import os, rich; print(os.path.dirname(rich.__file__))')" /etc/passwd /usr/bin
 echo 'I was here' > /etc/evil
-! command -v tar && ! python -c 'import rich' 2>/dev/null && echo destroyed
+{ tar --version || python -c 'import rich'; } 2>/dev/null || echo destroyed
 """
 """What hostile code might do: delete a package of the Python environment and the system's programs, plant a file."""
 
 TRACES = """
-ls -A /workspace; ls /etc/evil 2>/dev/null; command -v tar >/dev/null || echo 'no tar'
+ls -A /workspace; ls /etc/evil 2>/dev/null; tar --version >/dev/null || echo 'no tar'
 python -c 'import rich' 2>/dev/null || echo 'no rich'
 """
 """Prints what a sandbox sees of another's work; nothing when it sees none."""
@@ -146,7 +146,7 @@ def figures(home: Path, sandbox: Sandbox, rounds: int) -> Table:
     commands = Samples([seconds_of(lambda: sandbox.exec("true")) * 1e3 for _ in range(rounds * 10)])
     times("exec", commands, "`true` in a session that is there")
     memory = processes.proportional_memory(processes.of_sandbox(home, sandbox.info().id))
-    table.add_row("memory", f"{memory:.1f} MB", "", "of one idle sandbox, all its processes (PSS)")
+    table.add_row("memory", f"{memory:.1f} MB", "", "of one idle sandbox of two, all its processes (PSS)")
     return table
 
 

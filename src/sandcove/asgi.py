@@ -135,15 +135,14 @@ class Listener:
 
     async def start(self, *sockets: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        state = self._server.server_state
-
-        def protocol() -> asyncio.Protocol:
-            return self._config.http_protocol_class(  # type: ignore[call-arg, operator, no-any-return]
-                config=self._config, server_state=state, app_state={}
-            )
-
         for sock in sockets:
-            self._servers.append(await loop.create_server(protocol, sock=sock, backlog=self._config.backlog))
+            self._servers.append(await loop.create_server(self.protocol, sock=sock, backlog=self._config.backlog))
+
+    def protocol(self) -> asyncio.Protocol:
+        """A protocol for one more connection."""
+        return self._config.http_protocol_class(  # type: ignore[call-arg, operator, no-any-return]
+            config=self._config, server_state=self._server.server_state, app_state={}
+        )
 
     async def stop(self, grace: float) -> None:
         """Takes no more connections, lets requests end for at most `grace` seconds, then cuts them off."""

@@ -8,6 +8,7 @@
       templates/        read-only lower layers that rooms share
       sandboxes/<id>/   one sandbox's files: upper layers of its mounts, its agent's saved state
       run/<id>.sock     the agents' Unix sockets
+      spare/            a room made ahead for the next sandbox
       trash/            what is being deleted
 """
 
@@ -81,6 +82,10 @@ class Home:
         return self.path / "trash"
 
     @property
+    def spare(self) -> Path:
+        return self.path / "spare"
+
+    @property
     def run(self) -> Path:
         return self.path / "run"
 
@@ -94,5 +99,5 @@ class Home:
         """Makes the folders that are missing, readable by their owner alone."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chmod(self.path, 0o700)
-        for folder in (self.templates, self.sandboxes, self.trash, self.run):
+        for folder in (self.templates, self.sandboxes, self.spare, self.trash, self.run):
             folder.mkdir(mode=0o700, exist_ok=True)

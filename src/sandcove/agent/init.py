@@ -26,7 +26,7 @@ import msgspec
 from sandcove import linux
 from sandcove.errors import ContainerNotReadyError, SandboxError
 
-__all__ = ["Exit", "Init"]
+__all__ = ["Exit", "Init", "SignalRequest", "SpawnRequest", "spawn"]
 
 _DATAGRAM = 64 * 1024
 _MAX_FDS = 16
@@ -120,16 +120,19 @@ class Init:
         finally:
             os.close(own_namespace)
         theirs.close()
-        # Nothing of user code runs before the namespace is set up and privileges are gone: wait for its word.
-        if ours.recv(64) != b"ready":
-            ours.close()
-            os.waitpid(pid, 0)
-            raise SandboxError("the PID namespace for user code could not be set up; see the sandbox's agent.log")
-        ours.setblocking(False)
         return cls(ours, pid)
 
     def attach(self) -> None:
-        """Begins to read answers on the running loop."""
+        """Waits for the process to be set up, then reads its answers on the running loop.
+
+        Raises:
+            SandboxError: it could not be set up. Nothing of user code has run then.
+        """
+        if self._channel.recv(64) != b"ready":
+            self._channel.close()
+            os.waitpid(self._pid, 0)
+            raise SandboxError("the PID namespace for user code could not be set up; see the sandbox's agent.log")
+        self._channel.setblocking(False)
         loop = asyncio.get_running_loop()
         self.ended = loop.create_future()
         loop.add_reader(self._channel.fileno(), self._on_report)
@@ -262,8 +265,8 @@ def _run(channel_fd: int, own_mounts: bool) -> NoReturn:
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.drop_privileges()
         linux.set_dumpable(False)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            with contextlib.suppress(OSError, ValueError):
+        for number in signal.valid_signals():
+            if signal.getsignal(number) not in (signal.SIG_DFL, None):
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         channel = socket.socket(fileno=_CHANNEL)
@@ -331,7 +334,7 @@ def _reap(channel: socket.socket, spawned: set[int]) -> None:
 
 def _answer(request: Request, fds: list[int], null: int) -> Answer:
     if isinstance(request, SpawnRequest):
-        return _spawn(request, fds, null)
+        return spawn(request, fds, null)
     if isinstance(request, SignalRequest):
         return Answer(request.ref, value=_signal_tree(request))
     if isinstance(request, EndRequest):
@@ -339,7 +342,8 @@ def _answer(request: Request, fds: list[int], null: int) -> Answer:
     raise ValueError("a memfd holds no further memfd")
 
 
-def _spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
+def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
+    """Starts the program; `null` stands in for standard descriptors that were not passed."""
     wanted = {0: null, 1: null, 2: null, **dict(zip(request.fds, fds, strict=True))}
     actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in wanted.items()]
     try:

@@ -6,9 +6,9 @@ among the sandbox's own files.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import concurrent.futures.thread
-import contextlib
 import encodings.idna
 import gc
 import json
@@ -17,7 +17,7 @@ import mimetypes
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn
 
@@ -28,10 +28,8 @@ from sandcove.agent.app import Agent
 from sandcove.agent.init import Init
 from sandcove.agent.memory import Memory
 from sandcove.agent.sessions import HOME, Sessions
+from sandcove.agent.warmup import warm_up
 from sandcove.asgi import Listener, prepare, run
-from sandcove.errors import InvalidRequestError
-from sandcove.wire import models
-from sandcove.wire.codec import decode
 from sandcove.wire.models import DEFAULT_SESSION
 
 __all__ = ["PRELOADED", "main", "preload"]
@@ -40,7 +38,7 @@ PRELOADED = (anyio._backends._asyncio, base64, concurrent.futures.thread, encodi
 """Modules that the standard library and the web framework import late."""
 
 _agent = Agent()
-_config = prepare(_agent.app)
+_listener = Listener(prepare(_agent.app))
 
 
 class _NoImports:
@@ -54,14 +52,14 @@ class _NoImports:
 def preload() -> None:
     """Does once, before the fork, what every agent would do: tables are built, types resolved, garbage frozen."""
     mimetypes.init(files=[])
-    for model in (models.Execute, models.WriteFile, models.ReadFile):
-        with contextlib.suppress(InvalidRequestError):
-            decode(b"{}", model)
+    warm_up(_agent, _listener, {"PATH": os.defpath, "LANG": "C.UTF-8"})
     gc.collect()
     gc.freeze()
 
 
-def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: str) -> None:
+def main(
+    channel: socket.socket, listener: socket.socket, memory_fd: int, path: str, mount: Callable[[], None]
+) -> None:
     """Runs until the room ends.
 
     Args:
@@ -69,11 +67,13 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
         listener: a listening Unix socket, bound outside the room.
         memory_fd: the open file of `Memory`.
         path: the PATH of user code.
+        mount: finishes the room's file system; runs while the user namespace's first process sets itself up.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     sys.meta_path[:] = [_NoImports()]
     linux.set_dumpable(False)
     init = Init.start(own_mounts=False)
+    mount()
     memory = Memory(memory_fd)
     base_env = {
         "PATH": path,
@@ -89,9 +89,10 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
         init.attach()
         sessions = Sessions(memory, base_env, init)
         _agent.begin(sessions, init, base_env)
-        await Listener(_config).start(listener)
-        channel.send(b"ready")
-        await sessions.get(DEFAULT_SESSION).start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sessions.get(DEFAULT_SESSION).start())
+            await _listener.start(listener)
+            channel.send(b"ready")
         assert init.ended is not None
         await init.ended
 

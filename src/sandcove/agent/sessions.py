@@ -32,11 +32,13 @@ def timestamp() -> str:
 class Session:
     """A name, a shell, and the folder that relative paths start from."""
 
-    def __init__(self, info: SessionInfo, env: dict[str, str], init: Init, *, own_init: bool, number: int) -> None:
+    def __init__(
+        self, info: SessionInfo, env: dict[str, str], init: Init, *, own_init: bool, run: Path, state: Path
+    ) -> None:
         self.info = info
         self.init = init
         self._own_init = own_init
-        self._shell = Shell(init, run=RUN / str(number), state=STATE / info.id, env=env, cwd=info.cwd)
+        self._shell = Shell(init, run=run, state=state, env=env, cwd=info.cwd)
 
     @property
     def cwd(self) -> str:
@@ -88,12 +90,17 @@ class Sessions:
     Args:
         base_env: what every shell has before the sandbox's own environment.
         init: the PID namespace that sessions without isolation share with background processes.
+        run, state: where shells keep what lasts for a command, and what lasts.
     """
 
-    def __init__(self, memory: Memory, base_env: Mapping[str, str], init: Init) -> None:
+    def __init__(
+        self, memory: Memory, base_env: Mapping[str, str], init: Init, *, run: Path = RUN, state: Path = STATE
+    ) -> None:
         self._memory = memory
         self._base_env = dict(base_env)
         self._init = init
+        self._run = run
+        self._state = state
         self._live: dict[str, Session] = {}
         self._numbers = 0
 
@@ -183,7 +190,8 @@ class Sessions:
             init = Init.start(own_mounts=True)
             init.attach()
         merged = {**self._base_env, **self._memory.env, **env}
-        session = Session(info, merged, init, own_init=own_init, number=self._numbers)
+        run, state = self._run / str(self._numbers), self._state / info.id
+        session = Session(info, merged, init, own_init=own_init, run=run, state=state)
         self._live[info.id] = session
         return session
 

@@ -28,7 +28,7 @@ class RoomSpec:
     """What a room is made from.
 
     Attributes:
-        sandbox_id: also the room's host name.
+        sandbox_id: whose room it is.
         folder: where the sandbox's files are kept on the host; made if missing.
         socket: the path at which the agent is to answer.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -149,7 +148,6 @@ class Sandboxes:
             sandbox_id = sandbox.record.id
             spec = RoomSpec(sandbox_id, self._home.sandbox(sandbox_id), self._home.agent_socket(sandbox_id))
             try:
-                os.makedirs(spec.folder, mode=0o700, exist_ok=True)
                 room = await self._runtime.open(spec)
             except BaseException:
                 sandbox.become(State.ASLEEP)

@@ -99,8 +99,8 @@ class Commands:
         Args:
             command: a text for the session's shell, which keeps what it changes (``cd``, ``export``, functions),
                 or a list of program and arguments, which no shell sees.
-            cwd: working directory, for this command.
-            env: environment variables, for this command.
+            cwd: working directory, for this command, which then changes nothing in the session.
+            env: environment variables, for this command, which then changes nothing in the session.
             timeout: seconds after which the command is ended with all its children; None: no limit.
             check: raise when the exit code is not 0.
             stdin: what the command reads; without it, its standard input is empty. At most 16 MiB.

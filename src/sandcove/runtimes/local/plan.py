@@ -18,6 +18,7 @@ __all__ = ["ROOT_LINKS", "Entry", "HostPython", "Overlay", "RoomPlan", "bubblewr
 
 ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Links into /usr on a host with a merged /usr; folders of their own elsewhere."""
+_HOSTNAME = "sandbox"
 _PARTS = "/run/room"
 """Where bubblewrap shows the parts of the overlays; fixed and plain, so that mount options need no escapes."""
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -59,12 +60,12 @@ class RoomPlan:
 
     Attributes:
         root: the host folder that is its `/`.
-        folders: the host folders that must be there first.
-        binds: host folder -> where bubblewrap shows it, read-only unless it is the layers' folder.
+        folders: the host folders that must be there first, parents before children.
+        layers: the host folder of the upper layers, and where bubblewrap shows it, writable.
+        binds: host folder -> where bubblewrap shows it, read-only.
         entry: what is left to do inside.
     """
 
-    hostname: str
     root: str
     folders: tuple[str, ...]
     layers: tuple[str, str]
@@ -87,7 +88,7 @@ def copied_folders(python: HostPython, root_folders: Iterable[str]) -> list[str]
     return chosen
 
 
-def plan_room(sandbox_id: str, folder: Path, etc: Path, copied: Iterable[str], path: str) -> RoomPlan:
+def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str) -> RoomPlan:
     """The plan of a sandbox's room.
 
     Args:
@@ -96,18 +97,18 @@ def plan_room(sandbox_id: str, folder: Path, etc: Path, copied: Iterable[str], p
         copied: see `copied_folders`.
         path: the PATH of user code.
     """
-    overlays, binds, folders = [], [], [str(folder / "root")]
+    overlays, binds, folders = [], [], [str(folder / "root"), str(folder / "layers")]
     for number, (lower, target) in enumerate([(str(etc), "/etc"), *((path, path) for path in copied)]):
         name = target.strip("/").replace("/", "-")
         shown = f"{_PARTS}/{number}"
         binds.append((lower, shown))
-        folders += [str(folder / "layers" / name / part) for part in ("upper", "work")]
+        folders += [str(folder / "layers" / name / part) for part in ("", "upper", "work")]
         layer = f"{_PARTS}/layers/{name}"
         overlays.append(Overlay(shown, f"{layer}/upper", f"{layer}/work", target))
     layers = (str(folder / "layers"), f"{_PARTS}/layers")
     unmount = (*(shown for _, shown in binds), layers[1])
     entry = Entry(tuple(overlays), unmount, path)
-    return RoomPlan(sandbox_id, str(folder / "root"), tuple(folders), layers, tuple(binds), entry)
+    return RoomPlan(str(folder / "root"), tuple(folders), layers, tuple(binds), entry)
 
 
 def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int) -> list[str]:
@@ -124,7 +125,7 @@ def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int) -> lis
         "--gid",
         "0",
         "--hostname",
-        plan.hostname,
+        _HOSTNAME,
         "--die-with-parent",
         "--as-pid-1",
         "--clearenv",

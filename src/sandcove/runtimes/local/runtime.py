@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import secrets
 import shutil
 import socket
 import stat
@@ -36,6 +38,8 @@ from sandcove.wire.models import Isolation
 __all__ = ["LocalRoom", "LocalRuntime"]
 
 AGENT_MODULE = "sandcove.agent.main"
+_log = logging.getLogger("sandcove.runtime")
+
 OPEN_TIMEOUT = 30.0
 """Seconds in which a room must open; the machine may be loaded."""
 
@@ -150,16 +154,53 @@ class LocalRuntime:
         self._copied: list[str] = []
         self._holder = -1
         self._rooms: set[LocalRoom] = set()
+        self._spare: asyncio.Future[LocalRoom | None] | None = None
+        self._closed = False
 
     async def start(self) -> None:
         self.zygote.start()
+        for left in self._home.spare.iterdir():
+            await self.delete(left)
         self._holder = open_holder()
         self._etc = make_etc(self._home.templates)
         folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         self._copied = copied_folders(self._python, folders)
+        self._spare = asyncio.ensure_future(self._make_spare())
 
     async def open(self, spec: RoomSpec) -> LocalRoom:
-        plan = plan_room(spec.sandbox_id, spec.folder, self._etc, self._copied, search_path(self._python))
+        """Opens a room; for a new sandbox the one made ahead, if there is one, and then makes the next ahead."""
+        room = None if spec.folder.exists() else await self._take_spare(spec)
+        if room is None:
+            room = await self._open(spec)
+        if self._spare is None and not self._closed:
+            self._spare = asyncio.ensure_future(self._make_spare())
+        return room
+
+    async def _make_spare(self) -> LocalRoom | None:
+        name = secrets.token_hex(8)
+        spec = RoomSpec(name, self._home.spare / name, self._home.run / f"spare-{name}.sock")
+        try:
+            return await self._open(spec)
+        except SandboxError as error:
+            _log.warning("no room could be made ahead: %s", error)
+            await self.delete(spec.folder)
+            return None
+
+    async def _take_spare(self, spec: RoomSpec) -> LocalRoom | None:
+        making, self._spare = self._spare, None
+        if making is None:
+            return None
+        room = await making
+        if room is None or room.ended.done():
+            return None
+        os.rename(room.spec.socket, spec.socket)
+        os.rename(room.spec.folder, spec.folder)
+        room.spec = spec
+        return room
+
+    async def _open(self, spec: RoomSpec) -> LocalRoom:
+        plan = plan_room(spec.folder, self._etc, self._copied, search_path(self._python))
+        spec.folder.mkdir(mode=0o700, exist_ok=True)
         _make_folders(plan)
         room = LocalRoom(spec, self._isolation())
         self._rooms.add(room)
@@ -193,6 +234,12 @@ class LocalRuntime:
         await asyncio.to_thread(delete_tree, place)
 
     async def close(self) -> None:
+        self._closed = True
+        if self._spare is not None:
+            spare = await self._spare
+            if spare is not None:
+                await spare.end()
+                await self.delete(spare.spec.folder)
         await asyncio.gather(*(room.end() for room in list(self._rooms)))
         self.zygote.close()
         if self._holder >= 0:
@@ -293,7 +340,8 @@ def _listen(path: Path) -> socket.socket:
 
 def _make_folders(plan: RoomPlan) -> None:
     for folder in plan.folders:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o755)
     make_root(Path(plan.root))
     if os.geteuid() == 0:
         return

@@ -6,7 +6,7 @@ namespaces at once (only a single-threaded process may join a user namespace), f
 namespace, and that child is the agent. Room and fork are made side by side.
 
 Run as ``python -m sandcove.runtimes.local.zygote FD MODULE``: `FD` is the control socket, `MODULE` has `preload()` and
-``main(channel, listener, memory_fd, path)``.
+``main(channel, listener, memory_fd, path, mount)``.
 """
 
 from __future__ import annotations
@@ -174,7 +174,6 @@ def _enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int,
         entry = msgspec.json.decode(data, type=Entry)
         linux.setns(fds[0], _ROOM)
         os.close(fds[0])
-        _mount(entry)
         # User code gets no user namespace of its own: in one it would have every capability.
         with open("/proc/sys/user/max_user_namespaces", "w") as limit:
             limit.write("0")
@@ -183,7 +182,7 @@ def _enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int,
         if os.fork() > 0:
             os._exit(0)
         os.environ.clear()
-        agent.main(channel, socket.socket(fileno=listener_fd), memory_fd, entry.path)
+        agent.main(channel, socket.socket(fileno=listener_fd), memory_fd, entry.path, lambda: _mount(entry))
     except BaseException as error:
         with contextlib.suppress(OSError):
             channel.send(f"error: {error}".encode()[:4096])
@@ -195,7 +194,8 @@ def _mount(entry: Entry) -> None:
     for overlay in entry.overlays:
         # What a volatile mount leaves to say that it was not synced; the kernel refuses to mount again while it is
         # there. Our promise is to survive a kill of anything, not the loss of power.
-        shutil.rmtree(f"{overlay.work}/work/incompat", ignore_errors=True)
+        if os.path.lexists(f"{overlay.work}/work/incompat"):
+            shutil.rmtree(f"{overlay.work}/work/incompat")
         os.makedirs(overlay.target, exist_ok=True)
         options = f"lowerdir={overlay.lower},upperdir={overlay.upper},workdir={overlay.work},userxattr,volatile"
         linux.mount("overlay", overlay.target, "overlay", linux.MS_NOSUID | linux.MS_NODEV, options)

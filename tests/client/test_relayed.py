@@ -1,0 +1,129 @@
+"""The SDK over TCP, where every call to an agent is relayed by the server; both halves by one body."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from sandcove import ExecutionTimeoutError, PathNotFoundError, Sandbox, SandboxNetworkError, list_sandboxes
+from tests.conftest import MakeSandbox
+
+
+class Forwarder:
+    """Listens on TCP and passes each connection on to a Unix socket, as a tunnel does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        for sock in [self._listener, *self._sockets]:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(20)
+        for sock in [self._listener, *self._sockets]:
+            sock.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self._path)
+            self._sockets += [near, far]
+            for source, target in ((near, far), (far, near)):
+                thread = threading.Thread(target=self._pump, args=(source, target))
+                self._threads.append(thread)
+                thread.start()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 18):
+                target.sendall(data)
+        for sock in (source, target):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def url(home: Path) -> Iterator[str]:
+    """A TCP address of the local server."""
+    list_sandboxes()  # starts it
+    with closing(Forwarder(home / "server.sock")) as forwarder:
+        yield forwarder.url
+
+
+@pytest.fixture
+def box(url: str, make_sandbox: MakeSandbox) -> Sandbox:
+    return make_sandbox(url=url, api_key="a-key")
+
+
+def test_commands(box: Sandbox) -> None:
+    assert box.exec("echo out; exit 3").exit_code == 3
+    assert [event.type for event in box.exec_stream("echo x")] == ["start", "stdout", "complete"]
+    pieces: list[str] = []
+    box.exec("head -c 20000000 /dev/zero | tr '\\0' x", on_stdout=pieces.append)
+    assert sum(map(len, pieces)) == 20_000_000
+    with pytest.raises(ExecutionTimeoutError) as caught:
+        box.exec("echo begun; sleep 100", timeout=0.5)
+    assert caught.value.stdout == "begun\n"
+
+
+def test_files(box: Sandbox, tmp_path: Path) -> None:
+    data = os.urandom(5_000_000)
+    box.write_file("a b/ü?&#", data)
+    assert box.read_file("a b/ü?&#", encoding=None) == data
+    box.download("a b", tmp_path / "out")
+    assert (tmp_path / "out" / "ü?&#").read_bytes() == data
+    box.upload(tmp_path / "out", "back")
+    assert box.stat("back/ü?&#").size == len(data)
+    with pytest.raises(PathNotFoundError):
+        box.read_file("missing")
+
+
+def test_leaving_a_stream_cancels_its_command(url: str) -> None:
+    with Sandbox(url=url) as box:
+        for event in box.exec_stream("echo begun; sleep 1000"):
+            if event.type == "stdout":
+                break
+        assert box.exec("pgrep -x sleep", timeout=20).stdout == ""
+
+
+def test_sleep_wake_and_sessions(box: Sandbox) -> None:
+    session = box.create_session("s", cwd="/tmp")
+    session.write_file("note", "kept")
+    box.write_file("note", "kept")
+    assert box.info().state == "running"
+    assert box.read_file("/tmp/note") == "kept"
+
+
+def test_a_sleeping_one_is_woken_by_the_relay(url: str) -> None:
+    box = Sandbox("relayed-sleeper", url=url)
+    box.write_file("note", "kept")
+    assert box.sleep().state == "asleep"
+    assert box.exec("cat note").stdout == "kept"
+    box.destroy()
+
+
+def test_the_end_of_the_connection_is_told(home: Path) -> None:
+    list_sandboxes()
+    with closing(Forwarder(home / "server.sock")) as forwarder:
+        box = Sandbox("cut-off", url=forwarder.url)
+        box.ping()
+    with pytest.raises(SandboxNetworkError, match="can't be reached: Connection refused; check that it runs"):
+        box.exec("true")
+    Sandbox("cut-off").destroy()
