@@ -146,7 +146,7 @@ def figures(home: Path, sandbox: Sandbox, rounds: int) -> Table:
     commands = Samples([seconds_of(lambda: sandbox.exec("true")) * 1e3 for _ in range(rounds * 10)])
     times("exec", commands, "`true` in a session that is there")
     memory = processes.proportional_memory(processes.of_sandbox(home, sandbox.info().id))
-    table.add_row("memory", f"{memory:.1f} MB", "", "of one idle sandbox of two, all its processes (PSS)")
+    table.add_row("memory", f"{memory:.1f} MB", "", "of one idle sandbox of two, all processes (PSS)")
     return table
 
 

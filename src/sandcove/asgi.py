@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 import uvicorn
 import uvloop
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandcove.errors import (
     InvalidRequestError,
@@ -69,7 +68,7 @@ async def disconnected(request: Request) -> None:
         pass
 
 
-async def _on_error(_: Request, error: Exception) -> Response:
+def _answer(error: Exception) -> Response:
     if isinstance(error, SandboxError):
         return json(error_to_wire(error), error.status)
     if isinstance(error, HTTPException):
@@ -90,15 +89,32 @@ async def _on_error(_: Request, error: Exception) -> Response:
     return json(error_to_wire(SandboxError("internal error; the server's log has the details")), 500)
 
 
-def application(routes: list[BaseRoute], **kwargs: Any) -> Starlette:
-    """An application whose every error is JSON with ``error`` and ``code``."""
-    handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-        SandboxError: _on_error,
-        HTTPException: _on_error,
-        ClientDisconnect: _on_error,
-        Exception: _on_error,
-    }
-    return Starlette(routes=routes, exception_handlers=handlers, **kwargs)
+def application(routes: list[BaseRoute]) -> ASGIApp:
+    """An application whose every error is JSON with ``error`` and ``code``, and leaves the connection usable.
+
+    When the answer has begun already, it is left unfinished: the connection breaks, and its reader knows.
+    """
+    router = Router(routes)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        scope["app"] = app  # The router raises where it would else answer an error in plain text.
+        try:
+            await router(scope, receive, send_on)
+        except Exception as error:
+            response = _answer(error)
+            if begun:
+                _log.warning("an answer broke off: %s", error)
+            else:
+                await response(scope, receive, send)
+
+    return app
 
 
 def prepare(app: ASGIApp) -> uvicorn.Config:

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from sandcove.errors import FileSystemError, InvalidRequestError, PathExistsError, PathNotFoundError, SandboxError
+from sandcove.trees import delete_tree
 from sandcove.wire.models import FileInfo, Permissions
 
 __all__ = [
@@ -195,7 +196,7 @@ def delete(path: str, recursive: bool) -> None:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
         elif recursive:
-            shutil.rmtree(path)
+            delete_tree(path)
         else:
             os.rmdir(path)
 
@@ -211,7 +212,10 @@ def rename(old: str, new: str) -> None:
             if error.errno != errno.EXDEV:
                 raise
             # Across mounts, and for folders from a read-only layer: copy, then delete.
-            shutil.move(old, new)
+            try:
+                shutil.move(old, new)
+            except RecursionError:
+                raise OSError(errno.ENAMETOOLONG, "") from None
 
 
 def move(source: str, destination: str) -> None:

@@ -263,6 +263,7 @@ def _run(channel_fd: int, own_mounts: bool) -> NoReturn:
             linux.unshare(linux.CLONE_NEWNS)
             linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        linux.restrict_proc()
         linux.drop_privileges()
         linux.set_dumpable(False)
         for number in signal.valid_signals():
@@ -293,7 +294,7 @@ def _serve(channel: socket.socket) -> None:
                     os.read(wake_read, 4096)
                 _reap(channel, spawned)
                 continue
-            data, fds, _, _ = socket.recv_fds(channel, _DATAGRAM, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+            data, fds = linux.receive_fds(channel, _DATAGRAM, _MAX_FDS)
             if not data:
                 return
             try:

@@ -6,12 +6,13 @@ import array
 import asyncio
 import fcntl
 import os
+import select
 import termios
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Literal
 
-__all__ = ["Output", "Stream"]
+__all__ = ["Output", "Stream", "bytes_waiting"]
 
 Stream = Literal["stdout", "stderr"]
 
@@ -46,6 +47,7 @@ class Output:
         self._paused = False
         self._left: dict[int, int] | None = None
         self._wake: asyncio.Future[None] | None = None
+        self._seen = False
         self.truncated = False
         for fd in self._streams:
             self._loop.add_reader(fd, self._on_readable, fd)
@@ -77,7 +79,7 @@ class Output:
         """The command has ended: the bytes now in the pipes are the last that count."""
         if self._left is not None:
             return
-        self._left = {fd: waiting for fd in self._streams if (waiting := _bytes_waiting(fd))}
+        self._left = {fd: waiting for fd in self._streams if (waiting := bytes_waiting(fd))}
         for fd in list(self._streams):
             if fd not in self._left:
                 self._discard(fd)
@@ -86,6 +88,16 @@ class Output:
                 while fd in self._left and not self._paused:
                     self._on_readable(fd)
         self._notify()
+
+    def began(self) -> bool:
+        """The pipes had a writer: the command has begun."""
+        if self._seen:
+            return True
+        poll = select.poll()
+        for fd in self._streams:
+            poll.register(fd, select.POLLIN)
+        # Of a FIFO that nobody has opened for writing yet, Linux says neither.
+        return len(self._streams) < 2 or bool(poll.poll(0))
 
     def abandon(self) -> None:
         """Nobody will take what is left: drop it, and read the pipes dry from here on."""
@@ -108,6 +120,7 @@ class Output:
         if not data:
             self._close(fd)
             return
+        self._seen = True
         if len(data) >= 65536 and size == READ_SIZE:
             _widen(fd)
         self._store(self._streams[fd], data)
@@ -178,7 +191,8 @@ def _on_discarded(loop: asyncio.AbstractEventLoop, fd: int) -> None:
         os.close(fd)
 
 
-def _bytes_waiting(fd: int) -> int:
+def bytes_waiting(fd: int) -> int:
+    """How many bytes a pipe holds, asked at either end."""
     buffer = array.array("i", [0])
     fcntl.ioctl(fd, termios.FIONREAD, buffer)
     return buffer[0]

@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sandcove.agent.init import Exit, Init
-from sandcove.agent.output import Output
+from sandcove.agent.output import Output, bytes_waiting
 from sandcove.errors import SandboxError
 
 __all__ = ["Command", "Shell"]
@@ -35,6 +35,11 @@ KEEP_AFTER = 0.2
 """Seconds after a command, if no other follows, that the state is written to disk."""
 _STATUS_FD = 251
 _END = "# sandcove: end of state"
+_NEXT = "\\:\n"
+_CHECK_AFTER = 1.0
+"""Seconds after which a command that still runs is checked on, and every so many from then on."""
+_LAUNCHES = 3
+"""How often a command is given to a shell that ends, or can't work any more, before the command has begun."""
 
 # `builtin` everywhere: a user's function named `read` or `printf` must not run here. `>|`: `set -C` must not stop it.
 _RESTORE = r"""
@@ -43,12 +48,13 @@ for _sandcove_command in ${BASHOPTS//:/ }; do
   [[ :$_sandcove_shopt: == *:$_sandcove_command:* ]] || builtin shopt -u "$_sandcove_command"
 done
 for _sandcove_command in ${_sandcove_shopt//:/ }; do builtin shopt -s "$_sandcove_command"; done
-for _sandcove_command in ${_sandcove_set//:/ }; do builtin set -o "$_sandcove_command"; done
-builtin unset -v _sandcove_shopt _sandcove_set _sandcove_command
-builtin set +e
+for _sandcove_command in ${_sandcove_set//:/ }; do
+  [[ $_sandcove_command == @(errexit|noexec|onecmd) ]] || builtin set -o "$_sandcove_command"
+done
+builtin cd -- "$_sandcove_pwd" 2>/dev/null || builtin cd -- "$HOME" || builtin cd /
+builtin unset -v _sandcove_shopt _sandcove_set _sandcove_pwd _sandcove_command
 """
 _BOOT = r"""
-builtin cd -- "$PWD" 2>/dev/null || builtin cd -- "$HOME" || builtin cd /
 builtin shopt -s expand_aliases
 _sandcove() {
   case $1 in
@@ -73,14 +79,15 @@ _sandcove() {
     save)
       {
         builtin declare -p; builtin declare -f; builtin alias -p
-        builtin printf '_sandcove_shopt=%q _sandcove_set=%q\n%s\n' "$BASHOPTS" "$SHELLOPTS" '@END@'
+        builtin printf '_sandcove_shopt=%q _sandcove_set=%q _sandcove_pwd=%q\n%s\n' \
+          "$BASHOPTS" "$SHELLOPTS" "${DIRSTACK[0]}" '@END@'
       } >|"@RUN@/state.$2" 2>/dev/null
       builtin jobs -p >|"@RUN@/jobs" 2>/dev/null
       builtin return 0 ;;
   esac
 }
 builtin trap '_sandcove save exit' EXIT
-builtin printf '0 0 %s\0' "$PWD" >&251
+builtin printf '0 0 %s\0' "${DIRSTACK[0]}" >&251
 """
 
 
@@ -95,14 +102,18 @@ class Command:
     def __init__(self, shell: Shell, number: int, output: Output) -> None:
         self._shell = shell
         self.number = number
+        self.line = ""
         self.output = output
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.launches = 0
+        self.killed = False
         # The clock that /proc/<pid>/stat counts by; see `Init.signal`.
         self.since = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
     async def kill(self) -> None:
         """Ends it and all its children, and returns when it has ended. The session's state stays as it was before."""
         if not self.ended.done():
+            self.killed = True
             await self._shell.kill(self)
             await asyncio.shield(self.ended)
 
@@ -110,6 +121,11 @@ class Command:
         self.output.finish()
         if not self.ended.done():
             self.ended.set_result(exit_code)
+
+    def fail(self, error: SandboxError) -> None:
+        self.output.abandon()
+        if not self.ended.done():
+            self.ended.set_exception(error)
 
 
 class Shell:
@@ -138,6 +154,10 @@ class Shell:
         self._ready: asyncio.Future[None] | None = None
         self._turn = asyncio.Lock()
         self._keeping: asyncio.TimerHandle | None = None
+        self._check: asyncio.TimerHandle | None = None
+        self._killing: asyncio.Future[int] | None = None
+        self._relaunch: asyncio.Future[None] | None = None
+        self._exit: asyncio.Future[Exit] | None = None
         self.cwd = cwd
         self._start_cwd = cwd
 
@@ -167,7 +187,8 @@ class Shell:
                 raise SandboxError("the caller left before the command's turn came; it was not run")
             if self._pid is None:
                 await self._start()
-            running = self._launch(command, cwd, env, stdin, keep)
+            running = self._prepare(command, cwd, env, stdin, keep)
+            await self._launch(running)
         except BaseException:
             self._turn.release()
             raise
@@ -207,10 +228,27 @@ class Shell:
 
     # --- one command ------------------------------------------------------------------------------------
 
-    def _launch(
+    async def _launch(self, running: Command) -> None:
+        """Gives a prepared command to the shell; to a new one if this one has ended meanwhile."""
+        running.launches += 1
+        self._current = running
+        while True:
+            if self._pid is None:
+                await self._start()
+            try:
+                os.write(self._control, running.line.encode())
+            except BrokenPipeError:
+                assert self._exit is not None
+                await asyncio.wait({self._exit})
+                continue
+            break
+        self._check = asyncio.get_running_loop().call_later(_CHECK_AFTER, self._check_on, running)
+
+    def _prepare(
         self, command: str | list[str], cwd: str | None, env: dict[str, str] | None, stdin: bytes | None, keep: int | None
     ) -> Command:
         self._number = number = self._number + 1
+        self._run.mkdir(parents=True, exist_ok=True)
         folder = os.open(self._run, os.O_DIRECTORY | os.O_CLOEXEC)
         opened: list[int] = []
         try:
@@ -231,9 +269,7 @@ class Shell:
                 os.rename(self._state / "env", self._run / f"{number}.newenv")
             running = Command(self, number, Output(opened[0], opened[1], keep=keep))
             opened.clear()
-            line = self._line(number, isinstance(command, list), apart, stdin is not None, new_env)
-            os.write(self._control, line.encode())
-            self._current = running
+            running.line = self._line(number, isinstance(command, list), apart, stdin is not None, new_env)
             return running
         finally:
             for fd in opened:
@@ -258,10 +294,11 @@ class Shell:
         parts += [
             f"_sandcove status {self._last_code}",
             f"{what} <{stdin} >{base}.out 2>{base}.err {_STATUS_FD}>&-",
-            rf"""\builtin printf '{number} %d %s\0' "$?" "$PWD" >&{_STATUS_FD}""",
+            rf"""\builtin printf '{number} %d %s\0' "$?" "${{DIRSTACK[0]}}" >&{_STATUS_FD}""",
             f"_sandcove save {number % 2}",
         ]
-        return "; ".join(parts) + "\n"
+        # Bash reads a pipe a line at a time: while it is busy with the first line, the second waits in the pipe.
+        return "; ".join(parts) + f"\n{_NEXT}"
 
     def _on_status(self) -> None:
         try:
@@ -274,17 +311,38 @@ class Shell:
         *records, self._status_tail = (self._status_tail + data).split(b"\0")
         for record in records:
             number, code, cwd = record.split(b" ", 2)
-            self.cwd = os.fsdecode(cwd)
+            self.cwd = os.fsdecode(cwd) or self.cwd
             if int(number) == 0:
                 if self._ready is not None and not self._ready.done():
                     self._ready.set_result(None)
             elif self._current is not None and self._current.number == int(number):
-                self._over(int(code))
+                if self._current.output.began():
+                    self._over(int(code))
+                else:
+                    # It could not even open its output: a restricted shell, say. A new one can.
+                    self._kill_shell()
+
+    def _check_on(self, running: Command) -> None:
+        """A shell that reads on without having told the command's end never will: `builtin` was redefined, or `set -n`."""
+        if self._current is not running:
+            return
+        if bytes_waiting(self._control) == 0:
+            self._on_status()
+            if self._current is running:
+                self._kill_shell()
+                return
+        self._check = asyncio.get_running_loop().call_later(_CHECK_AFTER, self._check_on, running)
+
+    def _kill_shell(self) -> None:
+        if self._pid is not None:
+            self._killing = asyncio.ensure_future(self._init.signal(self._pid, signal.SIGKILL, spare=self._jobs()))
 
     def _over(self, exit_code: int) -> None:
         running, self._current = self._current, None
         if running is None:
             return
+        if self._check is not None:
+            self._check.cancel()
         self._last_code = exit_code
         if self._keeping is not None:
             self._keeping.cancel()
@@ -332,6 +390,7 @@ class Shell:
         self._control, self._status, self._status_tail = control, status, b""
         self._ready = loop.create_future()
         loop.add_reader(status, self._on_status)
+        self._exit = exit_
         exit_.add_done_callback(self._on_exit)
         os.write(control, f". {self._run}/boot\n".encode())
         await self._ready
@@ -368,7 +427,14 @@ class Shell:
         os.close(self._status)
         os.close(self._control)
         self._pid = None
-        self._over(exit_.result().exit_code)
+        running = self._current
+        if running is None or running.killed or running.output.began():
+            self._over(exit_.result().exit_code)
+        elif running.launches < _LAUNCHES:
+            self._relaunch = asyncio.ensure_future(self._launch(running))
+        else:
+            self._current = None
+            running.fail(SandboxError(f"{BASH} ended {_LAUNCHES} times before the command began; it was not run"))
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(SandboxError(f"{BASH} ended while it started; is the sandbox's /usr damaged?"))
 

@@ -17,12 +17,13 @@ from pathlib import Path
 from sandcove.asgi import Listener, prepare, run
 from sandcove.errors import ConflictError, SandboxError, error_to_wire
 from sandcove.home import Home
-from sandcove.runtimes.local.runtime import LocalRuntime, delete_tree
+from sandcove.runtimes.local.runtime import LocalRuntime
 from sandcove.server.app import Server
 from sandcove.server.config import SETTINGS, Settings, load
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.reaper import reap, wait_until_idle
 from sandcove.server.registry import Registry
+from sandcove.trees import delete_tree
 
 STOP_GRACE = 2.0
 """Seconds that calls have to end when the server stops."""
@@ -133,10 +134,10 @@ def _bind(path: Path) -> socket.socket:
 
 def _empty_trash(trash: Path) -> None:
     for entry in trash.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
+        try:
             delete_tree(entry)
-        else:
-            entry.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("%s could not be deleted: %s", entry, error)
 
 
 def _tell(fd: int, message: dict[str, object]) -> None:

@@ -7,11 +7,10 @@ import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove._version import __version__
 from sandcove.asgi import application, body, disconnected, json
@@ -42,7 +41,7 @@ class Server:
         self._zygote_pid = zygote_pid
         self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.stop = asyncio.Event()
-        self.app: Starlette = application(self._routes())
+        self.app: ASGIApp = application(self._routes())
 
     async def info(self, _: Request) -> Response:
         running = len(self._sandboxes.running())

