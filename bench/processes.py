@@ -2,6 +2,9 @@
 
 A process inside a room has mounts from its sandbox's folder: /proc/PID/mountinfo names them
 (proc_pid_mountinfo(5)). The bwrap processes that hold the room from outside are its ancestors.
+
+An ordinary user may not look into agents, not even into those of his own sandboxes: they are not dumpable. So memory is
+measured by root alone, and what a folder's server has started is found by parentage too.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -45,10 +48,15 @@ def _program(pid: int) -> str:
         return ""
 
 
-def _parent(pid: int) -> int:
+def _state_and_parent(pid: int) -> tuple[bytes, int]:
+    """A letter as in proc_pid_stat(5), ``Z`` too for one that is gone; and the parent, 0 for none."""
     # The command's name, in parentheses, may itself hold blanks and parentheses.
     after_name = _read(pid, "stat").rpartition(b")")[2].split()
-    return int(after_name[1]) if after_name else 0
+    return (after_name[0], int(after_name[1])) if after_name else (b"Z", 0)
+
+
+def _parent(pid: int) -> int:
+    return _state_and_parent(pid)[1]
 
 
 def of_sandbox(home: Path, sandbox_id: str) -> set[int]:
@@ -72,16 +80,20 @@ def agents(pids: Iterable[int]) -> list[int]:
 def of_home(home: Path) -> dict[int, str]:
     """Every process that has to do with this Sandcove folder, by id, with its command line; not the caller."""
     needle = os.fsencode(home)
-    found = {}
-    for pid in _pids():
-        command = _read(pid, "cmdline")
-        if pid == os.getpid():
-            continue
-        # The zygote has neither argument nor environment of the folder, but the server's log as its standard error.
-        marks = [command, _read(pid, "environ"), _read(pid, "mountinfo"), *_open_files(pid)]
-        if any(needle in mark for mark in marks):
-            found[pid] = command.replace(b"\0", b" ").decode(errors="replace").strip()
-    return found
+    everyone = [pid for pid in _pids() if pid != os.getpid()]
+    parents = {pid: _parent(pid) for pid in everyone}
+    # The zygote has neither argument nor environment of the folder, but the server's log as its standard error.
+    found = {
+        pid
+        for pid in everyone
+        if any(
+            needle in mark
+            for mark in (_read(pid, "cmdline"), _read(pid, "environ"), _read(pid, "mountinfo"), *_open_files(pid))
+        )
+    }
+    while more := {pid for pid in everyone if parents[pid] in found} - found:
+        found |= more
+    return {pid: _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip() for pid in found}
 
 
 def _open_files(pid: int) -> Iterator[bytes]:
@@ -98,10 +110,20 @@ def mounts_below(home: Path) -> list[str]:
     return [point for point in (line.split()[4] for line in lines) if point.startswith(f"{home}/")]
 
 
-def all_gone(home: Path, within: float) -> dict[int, str]:
-    """Waits up to `within` seconds for the folder's processes to end, and returns those that did not."""
+def all_gone(home: Path, within: float, also: Mapping[int, str] | None = None) -> dict[int, str]:
+    """Waits up to `within` seconds for the folder's processes to end, and returns those that did not.
+
+    Args:
+        also: others to wait for: what `of_home` said before the server was stopped.
+    """
     deadline = time.monotonic() + within
-    while left := of_home(home):
+
+    def there() -> dict[int, str]:
+        # A server that this process started is a zombie when it has ended: nobody waits for it.
+        known = dict(also or {}) | of_home(home)
+        return {pid: command for pid, command in known.items() if _state_and_parent(pid)[0] not in (b"Z", b"X")}
+
+    while left := there():
         pid = next(iter(left))
         try:
             handle = os.pidfd_open(pid)
@@ -110,15 +132,22 @@ def all_gone(home: Path, within: float) -> dict[int, str]:
         try:
             poll = select.poll()
             poll.register(handle, select.POLLIN)
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1e3):
-                return of_home(home)
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not poll.poll(remaining * 1e3):
+                return there()
         finally:
             os.close(handle)
     return {}
 
 
 def proportional_memory(pids: Iterable[int]) -> float:
-    """Their proportional set size in MB (10^6 bytes): private pages whole, shared ones divided by who shares them."""
+    """Their proportional set size in MB (10^6 bytes): private pages whole, shared ones divided by who shares them.
+
+    Raises:
+        PermissionError: the caller is not root, and so would see a part of it only.
+    """
+    if os.geteuid() != 0:
+        raise PermissionError("the memory of agents can be measured by root alone: they are not dumpable")
     kilobytes = 0
     for pid in pids:
         for line in _read(pid, "smaps_rollup").splitlines():

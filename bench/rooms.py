@@ -26,9 +26,10 @@ def stop_server(home: Path) -> None:
         RuntimeError: something is left after 10 s.
     """
     environment = os.environ | {"SANDCOVE_HOME": str(home)}
+    running = processes.of_home(home)
     if (home / "server.sock").exists():
         subprocess.run([COMMAND, "stop"], env=environment, check=True, stdout=subprocess.DEVNULL, timeout=60)
-    if left := processes.all_gone(home, within=10):
+    if left := processes.all_gone(home, within=10, also=running):
         raise RuntimeError(f"10 s after `sandcove stop`, these still run: {left}")
     if mounts := processes.mounts_below(home):
         raise RuntimeError(f"after `sandcove stop`, these are still mounted: {mounts}")

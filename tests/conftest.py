@@ -28,7 +28,11 @@ COMMAND = str(Path(sys.executable).with_name("sandcove"))
 @pytest.fixture(scope="session")
 def capable() -> None:
     """Skips the test when this machine can't isolate a sandbox; in CI that is a failure: nothing would be tested."""
-    doctor = subprocess.run([COMMAND, "doctor"], check=False, capture_output=True, text=True, timeout=60)
+    with tempfile.TemporaryDirectory(prefix="sc-", dir="/tmp") as home:
+        environment = os.environ | {"SANDCOVE_HOME": home}
+        doctor = subprocess.run(
+            [COMMAND, "doctor"], check=False, env=environment, capture_output=True, text=True, timeout=60
+        )
     if doctor.returncode != 0:
         reason = f"`sandcove doctor` says that this machine can't make sandboxes:\n{doctor.stdout}{doctor.stderr}"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
@@ -46,10 +50,11 @@ def sandcove_home() -> Iterator[Path]:
     os.environ["SANDCOVE_HOME"] = str(home)
     try:
         yield home
+        running = processes.of_home(home)
         if (home / "server.sock").exists():
             # A server that was killed leaves its socket behind; then the command says that none runs.
             subprocess.run([COMMAND, "stop"], check=False, capture_output=True, timeout=60)
-        left = processes.all_gone(home, within=10)
+        left = processes.all_gone(home, within=10, also=running)
         log = home / "server.log"
         told = "\n".join(log.read_text(errors="replace").splitlines()[-30:]) if log.exists() else "(no log)"
         assert not left, f"10 s after the server was stopped, these still run: {left}\nits log ends:\n{told}"

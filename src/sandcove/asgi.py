@@ -86,7 +86,7 @@ def _answer(error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)
     _log.error("internal error", exc_info=error)
-    return json(error_to_wire(SandboxError("internal error; the server's log has the details")), 500)
+    return json(error_to_wire(SandboxError("internal error; the log has the details (server.log, or agent.log in the sandbox's folder)")), 500)
 
 
 def application(routes: list[BaseRoute]) -> ASGIApp:

@@ -268,7 +268,9 @@ def error_tree(root: type[SandboxError] = SandboxError) -> Iterator[type[Sandbox
 
 def error_to_wire(error: SandboxError) -> dict[str, Any]:
     """The JSON body of an error answer: ``error`` (text), ``code`` and the error's details."""
-    return {**error.details, "error": error.message, "code": error.code}
+    # A path whose bytes are no UTF-8 is in the message with surrogates, which no JSON can hold.
+    message = error.message.encode("utf-8", "replace").decode()
+    return {**error.details, "error": message, "code": error.code}
 
 
 def error_from_wire(status: int, body: Mapping[str, Any]) -> SandboxError:

@@ -22,6 +22,7 @@ __all__ = [
     "drop_privileges",
     "mount",
     "receive_fds",
+    "restrict_devices",
     "restrict_proc",
     "set_dumpable",
     "set_parent_death_signal",
@@ -47,6 +48,7 @@ MS_PRIVATE = 0x40000
 _MS_RDONLY = 0x1
 _MS_REMOUNT = 0x20
 _MS_BIND = 0x1000
+_DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 _PROC_READ_ONLY = ("acpi", "bus", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger")
 _PROC_HIDDEN = (
     "config.gz",
@@ -137,13 +139,27 @@ def restrict_proc(proc: str = "/proc") -> None:
         path = f"{proc}/{name}"
         if os.path.lexists(path):
             mount(path, path, None, _MS_BIND)
-            mount("none", path, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+            _remount_read_only(path, MS_NODEV)
     for name in _PROC_HIDDEN:
         path = f"{proc}/{name}"
         if os.path.isdir(path):
             mount("tmpfs", path, "tmpfs", _MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0,nr_inodes=1")
         elif os.path.lexists(path):
             mount("/dev/null", path, None, _MS_BIND)
+            _remount_read_only(path)
+
+
+def restrict_devices() -> None:
+    """Makes the mounts of the devices in /dev read-only: they work, but their mode and times can't be changed.
+
+    They are the host's own, and the room's uid 0 owns them where the server runs as root.
+    """
+    for name in _DEVICES:
+        _remount_read_only(f"/dev/{name}")
+
+
+def _remount_read_only(path: str, flags: int = 0) -> None:
+    mount("none", path, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | MS_NOSUID | MS_NOEXEC | flags)
 
 
 def _prctl(option: int, first: int = 0, second: int = 0) -> None:

@@ -44,6 +44,8 @@ def test_the_grading_example_tells_good_from_bad(home: Path) -> None:
 
 @pytest.mark.parametrize("name", ["create", "exec", "stream", "memory"])
 def test_a_benchmark_answers(name: str, capable: None, tmp_path: Path) -> None:
+    if name == "memory" and os.geteuid() != 0:
+        pytest.skip("an ordinary user may not look into agents")
     report = tmp_path / "report.json"
     done = run("-m", "bench", name, "--quick", "--json", str(report))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -86,7 +88,11 @@ def test_a_bar_is_kept_or_missed() -> None:
 
 
 def test_the_memory_of_this_process_is_told() -> None:
-    assert processes.proportional_memory([os.getpid()]) > 5
+    if os.geteuid() == 0:
+        assert processes.proportional_memory([os.getpid()]) > 5
+    else:
+        with pytest.raises(PermissionError):
+            processes.proportional_memory([os.getpid()])
     assert processes.agents([os.getpid()]) == [os.getpid()]
     with processes.peak_memory([os.getpid()]) as peak:
         block = bytearray(50_000_000)
@@ -101,5 +107,5 @@ def test_what_is_left_of_a_folder_is_found(tmp_path: Path) -> None:
         assert child.pid in processes.all_gone(tmp_path, within=0.01)
         child.kill()
         child.wait()
-    assert processes.all_gone(tmp_path, within=0.01) == {}
+    assert processes.all_gone(tmp_path, within=0.01, also={child.pid: "cat"}) == {}
     assert processes.mounts_below(tmp_path) == []

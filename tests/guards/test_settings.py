@@ -9,6 +9,7 @@ import pytest
 
 import sandcove
 from sandcove.errors import SandboxError, error_tree
+from sandcove.server import config
 
 ROOT = Path(__file__).parents[2]
 PAGES = "\n".join(path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -19,6 +20,7 @@ SETTINGS = sorted(
         # Quoted: read from the environment or set for a child, not only spoken of.
         for name in re.findall(r"[\"'](SANDCOVE_[A-Z_]+)[\"']", path.read_text())
     }
+    | {setting.variable for setting in config.SETTINGS}
 )
 
 
@@ -33,6 +35,12 @@ def test_a_setting_is_on_the_pages(name: str) -> None:
 
 def test_the_pages_have_no_setting_that_is_not_there() -> None:
     assert set(re.findall(r"SANDCOVE_[A-Z_]+", PAGES)) <= set(SETTINGS)
+
+
+@pytest.mark.parametrize("setting", config.SETTINGS, ids=lambda setting: setting.name)
+def test_a_setting_of_the_server_is_on_its_page_with_flag_and_default(setting: config.Setting) -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    assert re.search(rf"`{setting.variable}`.*`{setting.flag}`.*\b{setting.default:g}\b", page)
 
 
 @pytest.mark.parametrize("error", list(error_tree()), ids=lambda error: error.__name__)

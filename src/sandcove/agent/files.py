@@ -35,6 +35,7 @@ __all__ = [
     "read_file",
     "rename",
     "stat_file",
+    "text",
     "write_file",
 ]
 
@@ -275,9 +276,9 @@ def _info(path: str, status: os.stat_result, relative: str) -> FileInfo:
     elif stat.S_ISLNK(mode):
         kind = "symlink"
     return FileInfo(
-        name=_text(os.path.basename(path.rstrip("/")) or "/"),
-        absolute_path=_text(path),
-        relative_path=_text(relative),
+        name=text(os.path.basename(path.rstrip("/")) or "/"),
+        absolute_path=text(path),
+        relative_path=text(relative),
         type=kind,
         size=status.st_size,
         modified_at=datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -285,11 +286,11 @@ def _info(path: str, status: os.stat_result, relative: str) -> FileInfo:
         permissions=Permissions(
             readable=bool(mode & 0o400), writable=bool(mode & 0o200), executable=bool(mode & 0o100)
         ),
-        target=_text(os.readlink(path)) if kind == "symlink" else None,
+        target=text(os.readlink(path)) if kind == "symlink" else None,
     )
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     """A file name for JSON: bytes that are no UTF-8 become U+FFFD."""
     return os.fsencode(name).decode("utf-8", "replace")
 

@@ -41,12 +41,14 @@ class SpawnRequest(msgspec.Struct, tag="spawn"):
     env: dict[str, str]
     cwd: str
     fds: list[int]
+    adopts: bool = False
+    """Orphans among its descendants become its children, so that they are found when it is ended."""
 
 
 class SignalRequest(msgspec.Struct, tag="signal"):
-    """Signal `pid` and its descendants, orphans of its session included; not the trees below `spare`.
+    """Signal `pid` and its descendants; not the trees below `spare`.
 
-    `since`: of the orphans only those that started at this clock tick after boot or later.
+    Of the children of `pid` itself, only those count that started at the clock tick `since` after boot, or later.
     """
 
     ref: int
@@ -128,22 +130,24 @@ class Init:
         Raises:
             SandboxError: it could not be set up. Nothing of user code has run then.
         """
-        if self._channel.recv(64) != b"ready":
+        word = self._channel.recv(8192)
+        if word != b"ready":
             self._channel.close()
             os.waitpid(self._pid, 0)
-            raise SandboxError("the PID namespace for user code could not be set up; see the sandbox's agent.log")
+            raise SandboxError(f"the PID namespace for user code could not be set up: {word.decode(errors='replace')}")
         self._channel.setblocking(False)
         loop = asyncio.get_running_loop()
         self.ended = loop.create_future()
         loop.add_reader(self._channel.fileno(), self._on_report)
 
     async def spawn(
-        self, argv: Sequence[str], *, env: dict[str, str], cwd: str, fds: dict[int, int]
+        self, argv: Sequence[str], *, env: dict[str, str], cwd: str, fds: dict[int, int], adopts: bool = False
     ) -> tuple[int, asyncio.Future[Exit]]:
         """Starts a program as the leader of a session and process group of its own.
 
         Args:
             argv: the program's absolute path, then its arguments.
+            adopts: its descendants' orphans become its children; costs a millisecond.
             fds: descriptor number in the program -> descriptor here. 0, 1 and 2 are /dev/null if not named.
 
         Returns:
@@ -153,7 +157,7 @@ class Init:
             SandboxError: it could not be started; the message has the system's reason.
         """
         self._refs += 1
-        request = SpawnRequest(self._refs, list(argv), env, cwd, list(fds))
+        request = SpawnRequest(self._refs, list(argv), env, cwd, list(fds), adopts)
         pid = await self._ask(self._refs, request, list(fds.values()))
         exit_: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         if (early := self._early.pop(pid, None)) is not None:
@@ -274,7 +278,8 @@ def _run(channel_fd: int, own_mounts: bool) -> NoReturn:
         channel.send(b"ready")
         _serve(channel)
     except BaseException as error:
-        os.write(2, f"init: {error}\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(_CHANNEL, f"{error}".encode()[:4096])
     os._exit(1)
 
 
@@ -352,6 +357,8 @@ def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
     except OSError as error:
         return Answer(request.ref, error=f"the working directory {request.cwd} can't be entered: {error.strerror}")
     try:
+        if request.adopts:
+            return Answer(request.ref, value=_fork_adopter(request, wanted))
         pid = os.posix_spawn(
             request.argv[0],
             request.argv,
@@ -366,11 +373,31 @@ def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
     return Answer(request.ref, value=pid)
 
 
-Kin = Literal["parent", "session", "start"]
+def _fork_adopter(request: SpawnRequest, fds: dict[int, int]) -> int:
+    """Starts the program from a fork that makes itself a subreaper first, which lasts over exec."""
+    if not os.access(request.argv[0], os.X_OK):
+        raise FileNotFoundError(2, "it is not there, or not executable")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            linux.become_subreaper()
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGPIPE, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            for target, source in fds.items():
+                os.dup2(source, target)
+            os.execve(request.argv[0], request.argv, request.env)
+        finally:
+            os._exit(127)
+    return pid
+
+
+Kin = Literal["parent", "start"]
 
 
 def _processes() -> dict[int, dict[Kin, int]]:
-    """Every process of the namespace: its parent, its session and its start in clock ticks after boot."""
+    """Every process of the namespace: its parent, and its start in clock ticks after boot."""
     found: dict[int, dict[Kin, int]] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -381,7 +408,7 @@ def _processes() -> dict[int, dict[Kin, int]]:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue
-        found[int(name)] = {"parent": int(fields[1]), "session": int(fields[3]), "start": int(fields[19])}
+        found[int(name)] = {"parent": int(fields[1]), "start": int(fields[19])}
     return found
 
 
@@ -402,12 +429,10 @@ def _tree(request: SignalRequest) -> set[int]:
         return seen
 
     spared = below(list(request.spare), set())
-    orphans = [
-        pid
-        for pid, kin in processes.items()
-        if kin["session"] == request.pid and kin["parent"] == 1 and kin["start"] >= request.since
-    ]
-    return below([request.pid, *orphans], spared) - {1}
+    for child in children.get(request.pid, ()):
+        if processes[child]["start"] < request.since:
+            spared |= below([child], set())
+    return below([request.pid], spared) - {1}
 
 
 def _signal_tree(request: SignalRequest) -> int:

@@ -30,6 +30,7 @@ from sandcove.agent.memory import Memory
 from sandcove.agent.sessions import HOME, Sessions
 from sandcove.agent.warmup import warm_up
 from sandcove.asgi import Listener, prepare, run
+from sandcove.errors import SandboxError
 from sandcove.wire.models import DEFAULT_SESSION
 
 __all__ = ["PRELOADED", "main", "preload"]
@@ -98,6 +99,8 @@ def main(
 
     try:
         run(serve)
+    except SandboxError as error:
+        channel.send(f"error: {error}".encode()[:4096])
     finally:
         # Without its agent or its user namespace's first process a room is of no use: let the server see it end.
         os._exit(1)

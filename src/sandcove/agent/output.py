@@ -6,7 +6,6 @@ import array
 import asyncio
 import fcntl
 import os
-import select
 import termios
 from collections import deque
 from collections.abc import AsyncIterator
@@ -47,7 +46,6 @@ class Output:
         self._paused = False
         self._left: dict[int, int] | None = None
         self._wake: asyncio.Future[None] | None = None
-        self._seen = False
         self.truncated = False
         for fd in self._streams:
             self._loop.add_reader(fd, self._on_readable, fd)
@@ -89,16 +87,6 @@ class Output:
                     self._on_readable(fd)
         self._notify()
 
-    def began(self) -> bool:
-        """The pipes had a writer: the command has begun."""
-        if self._seen:
-            return True
-        poll = select.poll()
-        for fd in self._streams:
-            poll.register(fd, select.POLLIN)
-        # Of a FIFO that nobody has opened for writing yet, Linux says neither.
-        return len(self._streams) < 2 or bool(poll.poll(0))
-
     def abandon(self) -> None:
         """Nobody will take what is left: drop it, and read the pipes dry from here on."""
         self._chunks.clear()
@@ -120,7 +108,6 @@ class Output:
         if not data:
             self._close(fd)
             return
-        self._seen = True
         if len(data) >= 65536 and size == READ_SIZE:
             _widen(fd)
         self._store(self._streams[fd], data)

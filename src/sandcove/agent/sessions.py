@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sandcove.agent.files import text
 from sandcove.agent.init import Init
 from sandcove.agent.memory import Memory, SessionMemory
 from sandcove.agent.shell import Command, Shell
@@ -162,7 +163,7 @@ class Sessions:
 
     def details(self) -> list[SessionInfo]:
         return [
-            SessionInfo(id=s.info.id, cwd=s.cwd, isolation=s.info.isolation, created_at=s.info.created_at)
+            SessionInfo(id=s.info.id, cwd=text(s.cwd), isolation=s.info.isolation, created_at=s.info.created_at)
             for s in map(self.get, self.names())
         ]
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -24,11 +25,14 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from sandcove.agent import scratch
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.output import Output, bytes_waiting
 from sandcove.errors import SandboxError
 
 __all__ = ["Command", "Shell"]
+
+_log = logging.getLogger("sandcove.agent")
 
 BASH = "/bin/bash"
 KEEP_AFTER = 0.2
@@ -78,7 +82,7 @@ _sandcove() {
       builtin return 0 ;;
     save)
       {
-        builtin declare -p; builtin declare -f; builtin alias -p
+        builtin declare -p; builtin declare -f; builtin alias -p; builtin umask -p
         builtin printf '_sandcove_shopt=%q _sandcove_set=%q _sandcove_pwd=%q\n%s\n' \
           "$BASHOPTS" "$SHELLOPTS" "${DIRSTACK[0]}" '@END@'
       } >|"@RUN@/state.$2" 2>/dev/null
@@ -107,6 +111,7 @@ class Command:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.launches = 0
         self.killed = False
+        self.begun = False
         # The clock that /proc/<pid>/stat counts by; see `Init.signal`.
         self.since = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
@@ -197,9 +202,8 @@ class Shell:
 
     def set_env(self, env: dict[str, str | None]) -> None:
         """Sets and removes variables for the commands that start after this."""
-        self._state.mkdir(parents=True, exist_ok=True)
-        with open(self._state / "env", "ab") as file:
-            file.write(_records([name if value is None else f"{name}={value}" for name, value in env.items()]))
+        new = _records([name if value is None else f"{name}={value}" for name, value in env.items()])
+        scratch.replace(self._state / "env", scratch.read(self._state / "env")[0] + new)
 
     async def kill(self, command: Command) -> None:
         """Kills the running command's tree and the shell with it, but not what earlier commands left running."""
@@ -212,9 +216,10 @@ class Shell:
         """Writes the state to where it outlasts the room."""
         saved = self._saved()
         if saved is not None and saved.parent == self._run:
-            self._state.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(saved, self._state / "saving")
-            os.rename(self._state / "saving", self._state / "saved")
+            try:
+                scratch.replace(self._state / "saved", scratch.read(saved)[0])
+            except OSError as error:
+                _log.warning("the state of a session could not be kept: %s", error)
 
     async def end(self) -> None:
         """Kills the shell with all that it started, and forgets its state."""
@@ -264,12 +269,13 @@ class Shell:
             if apart:
                 pairs = [f"{name}={value}" for name, value in (env or {}).items()]
                 _write(folder, f"{number}.env", _records([cwd or self.cwd, *pairs]))
-            new_env = (self._state / "env").exists()
+            new_env, _ = scratch.read(self._state / "env")
             if new_env:
-                os.rename(self._state / "env", self._run / f"{number}.newenv")
+                _write(folder, f"{number}.newenv", new_env)
+                (self._state / "env").unlink()
             running = Command(self, number, Output(opened[0], opened[1], keep=keep))
             opened.clear()
-            running.line = self._line(number, isinstance(command, list), apart, stdin is not None, new_env)
+            running.line = self._line(number, isinstance(command, list), apart, stdin is not None, bool(new_env))
             return running
         finally:
             for fd in opened:
@@ -292,6 +298,7 @@ class Shell:
             what = f"( {enter}{what} )"
         stdin = f"{base}.in" if has_stdin else "/dev/null"
         parts += [
+            rf"\builtin printf '+{number}\0' >&{_STATUS_FD}",
             f"_sandcove status {self._last_code}",
             f"{what} <{stdin} >{base}.out 2>{base}.err {_STATUS_FD}>&-",
             rf"""\builtin printf '{number} %d %s\0' "$?" "${{DIRSTACK[0]}}" >&{_STATUS_FD}""",
@@ -310,17 +317,20 @@ class Shell:
             return
         *records, self._status_tail = (self._status_tail + data).split(b"\0")
         for record in records:
-            number, code, cwd = record.split(b" ", 2)
+            number, _, rest = record.partition(b" ")
+            if number.startswith(b"+") and self._current is not None and number == b"+%d" % self._current.number:
+                self._current.begun = True
+                continue
+            code, _, cwd = rest.partition(b" ")
+            if not number.isdigit() or not code.isdigit():
+                # The user's code has written to a descriptor of bash's own.
+                continue
             self.cwd = os.fsdecode(cwd) or self.cwd
             if int(number) == 0:
                 if self._ready is not None and not self._ready.done():
                     self._ready.set_result(None)
             elif self._current is not None and self._current.number == int(number):
-                if self._current.output.began():
-                    self._over(int(code))
-                else:
-                    # It could not even open its output: a restricted shell, say. A new one can.
-                    self._kill_shell()
+                self._over(int(code))
 
     def _check_on(self, running: Command) -> None:
         """A shell that reads on without having told the command's end never will: `builtin` was redefined, or `set -n`."""
@@ -362,12 +372,11 @@ class Shell:
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._run.mkdir(parents=True, exist_ok=True)
         self._state.mkdir(parents=True, exist_ok=True)
         saved = self._saved()
         restore = _RESTORE.replace("@SAVED@", str(saved)) if saved else ""
         boot = _BOOT.replace("@RUN@", str(self._run)).replace("@END@", _END)
-        (self._run / "boot").write_text(restore + boot)
+        scratch.replace(self._run / "boot", (restore + boot).encode())
         control_read, control = os.pipe2(os.O_CLOEXEC)
         status, status_write = os.pipe2(os.O_CLOEXEC)
         try:
@@ -377,6 +386,7 @@ class Shell:
                 env=self._env,
                 cwd=cwd,
                 fds={0: control_read, _STATUS_FD: status_write},
+                adopts=True,
             )
         except BaseException:
             os.close(control)
@@ -399,25 +409,14 @@ class Shell:
         """The newest state file that was written to its end."""
         newest: tuple[int, Path] | None = None
         for path in (*(self._run / f"state.{name}" for name in ("0", "1", "exit")), self._state / "saved"):
-            try:
-                with open(path, "rb") as file:
-                    size = os.fstat(file.fileno()).st_size
-                    file.seek(max(0, size - len(_END) - 1))
-                    if file.read() != f"{_END}\n".encode():
-                        continue
-                    when = os.fstat(file.fileno()).st_mtime_ns
-            except OSError:
-                continue
-            if newest is None or when > newest[0]:
+            data, when = scratch.read(path)
+            if data.endswith(f"\n{_END}\n".encode()) and (newest is None or when > newest[0]):
                 newest = (when, path)
         return newest[1] if newest else None
 
     def _jobs(self) -> list[int]:
         """What earlier commands left running in the background."""
-        try:
-            return [int(word) for word in (self._run / "jobs").read_text().split() if word.isdigit()]
-        except OSError:
-            return []
+        return [int(word) for word in scratch.read(self._run / "jobs")[0].split() if word.isdigit()]
 
     def _on_exit(self, exit_: asyncio.Future[Exit]) -> None:
         # A status that was written before the death counts: read it first.
@@ -428,7 +427,7 @@ class Shell:
         os.close(self._control)
         self._pid = None
         running = self._current
-        if running is None or running.killed or running.output.began():
+        if running is None or running.killed or running.begun:
             self._over(exit_.result().exit_code)
         elif running.launches < _LAUNCHES:
             self._relaunch = asyncio.ensure_future(self._launch(running))

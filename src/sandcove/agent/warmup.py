@@ -43,7 +43,7 @@ class _HostInit(Init):
         self.pids: list[int] = []
 
     async def spawn(
-        self, argv: Sequence[str], *, env: dict[str, str], cwd: str, fds: dict[int, int]
+        self, argv: Sequence[str], *, env: dict[str, str], cwd: str, fds: dict[int, int], adopts: bool = False
     ) -> tuple[int, asyncio.Future[Exit]]:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         answer = spawn(SpawnRequest(0, list(argv), env, cwd, list(fds)), list(fds.values()), null)

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from sandcove.asgi import Listener, prepare, run
@@ -25,6 +26,8 @@ from sandcove.server.reaper import reap, wait_until_idle
 from sandcove.server.registry import Registry
 from sandcove.trees import delete_tree
 
+LOCK_WAIT = 10.0
+"""Seconds that a server which was started on demand waits for the one before it to end."""
 STOP_GRACE = 2.0
 """Seconds that calls have to end when the server stops."""
 
@@ -42,7 +45,7 @@ def main() -> int:
         settings = load(vars(options))
         home = Home.default()
         home.make()
-        with _only_one(home):
+        with _only_one(home, LOCK_WAIT if options.auto else 0):
             run(lambda: _serve(home, settings, auto=options.auto, ready_fd=options.ready_fd))
     except SandboxError as error:
         _tell(options.ready_fd, {**error_to_wire(error), "status": error.status})
@@ -67,11 +70,20 @@ def _arguments() -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def _only_one(home: Home):  # type: ignore[no-untyped-def]
+def _only_one(home: Home, wait: float) -> Iterator[None]:
+    """Holds the home's lock; waits at most `wait` seconds for a server that is about to end."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
     lock = os.open(home.server_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if wait:
+            signal.signal(signal.SIGALRM, give_up)
+            signal.setitimer(signal.ITIMER_REAL, wait)
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except (BlockingIOError, TimeoutError):
         os.close(lock)
         raise ConflictError(f"a server runs for {home.path} already; stop it with `sandcove stop`") from None
     try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import secrets
+import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sandcove.errors import InvalidRequestError, SandboxError, SandboxNotFoundError
 from sandcove.home import Home
@@ -143,7 +146,13 @@ class Sandboxes:
         async with sandbox.turn:
             _still_there(sandbox)
             if sandbox.room is not None:
-                return
+                if _answers(self._home.agent_socket(sandbox.record.id)):
+                    return
+                # Its agent is gone, and the room about to follow.
+                await sandbox.room.end()
+            if sandbox.room is not None:
+                sandbox.room = None
+                sandbox.become(State.ASLEEP)
             sandbox.become(State.STARTING)
             sandbox_id = sandbox.record.id
             spec = RoomSpec(sandbox_id, self._home.sandbox(sandbox_id), self._home.agent_socket(sandbox_id))
@@ -155,7 +164,7 @@ class Sandboxes:
             sandbox.room = room
             sandbox.become(State.RUNNING)
             room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
-            self.touch(sandbox, note=None)
+            self.touch(sandbox, note=sandbox.record.note)
             self.changed.set()
 
     async def sleep(self, sandbox: Sandbox) -> None:
@@ -166,6 +175,7 @@ class Sandboxes:
                 with contextlib.suppress(SandboxError):
                     await ask(self._home.agent_socket(sandbox.record.id), "POST", "/api/rest", {})
                 await self._end_room(sandbox)
+                self.touch(sandbox, note=None)
 
     async def destroy(self, sandbox: Sandbox) -> None:
         """Ends it and deletes all of it. Repeating it is harmless."""
@@ -247,6 +257,13 @@ class Sandboxes:
             with contextlib.suppress(SandboxError):
                 self.touch(sandbox, note=why)
         sandbox.become(State.ASLEEP)
+
+
+def _answers(path: Path) -> bool:
+    """An agent listens on this socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) in (0, errno.EAGAIN)
 
 
 def _still_there(sandbox: Sandbox) -> None:

@@ -19,6 +19,7 @@ from sandcove.wire.http import END, Head, ResponseParser, chunk, request_head
 __all__ = ["Relay", "ask"]
 
 READ_SIZE = 256 * 1024
+ASK_TIMEOUT = 5.0
 # RFC 9110, section 7.6.1: what belongs to one connection is not passed on. Keys are the server's own.
 _HOP_BY_HOP = frozenset(
     {
@@ -47,8 +48,16 @@ async def ask(path: Path, method: str, target: str, body: Any = None) -> Any:
     """One question to the agent at the socket `path`; gives the decoded JSON answer.
 
     Raises:
-        ContainerNotReadyError: it does not answer.
+        ContainerNotReadyError: it does not answer, or not within five seconds.
     """
+    try:
+        async with asyncio.timeout(ASK_TIMEOUT):
+            return await _ask(path, method, target, body)
+    except TimeoutError:
+        raise ContainerNotReadyError(f"the sandbox's agent did not answer within {ASK_TIMEOUT:g} s") from None
+
+
+async def _ask(path: Path, method: str, target: str, body: Any) -> Any:
     reader, writer = await _connect(path)
     try:
         data = b"" if body is None else encode(body)

@@ -99,7 +99,7 @@ class SandboxInfo(Answer):
     agent_socket: str | None = None
     """The agent's Unix socket: told to callers on the server's own Unix socket, while it runs."""
     note: str | None = None
-    """Why the sandbox last ended, when it did not end by itself."""
+    """Why its room last ended, when nobody had asked for it; until it next sleeps."""
 
 
 class SandboxList(Answer):

@@ -18,7 +18,6 @@ __all__ = ["ROOT_LINKS", "Entry", "HostPython", "Overlay", "RoomPlan", "bubblewr
 
 ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Links into /usr on a host with a merged /usr; folders of their own elsewhere."""
-_DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 _HOSTNAME = "sandbox"
 _PARTS = "/run/room"
 """Where bubblewrap shows the parts of the overlays; fixed and plain, so that mount options need no escapes."""
@@ -134,9 +133,6 @@ def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int) -> lis
         str(info_fd),
     ]
     arguments += ["--bind", plan.root, "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
-    for name in _DEVICES:
-        # They are the host's own: where the server runs as root, a sandbox could change their mode for everybody.
-        arguments += ["--remount-ro", f"/dev/{name}"]
     arguments += ["--bind", *plan.layers]
     for folder, shown in plan.binds:
         arguments += ["--ro-bind", folder, shown]

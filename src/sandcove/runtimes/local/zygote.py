@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib
 import os
 import shutil
@@ -196,11 +197,31 @@ def _mount(entry: Entry) -> None:
         # there. Our promise is to survive a kill of anything, not the loss of power.
         if os.path.lexists(f"{overlay.work}/work/incompat"):
             shutil.rmtree(f"{overlay.work}/work/incompat")
-        os.makedirs(overlay.target, exist_ok=True)
+        _enter_target(overlay.target)
         options = f"lowerdir={overlay.lower},upperdir={overlay.upper},workdir={overlay.work},userxattr,volatile"
-        linux.mount("overlay", overlay.target, "overlay", linux.MS_NOSUID | linux.MS_NODEV, options)
+        linux.mount("overlay", ".", "overlay", linux.MS_NOSUID | linux.MS_NODEV, options)
+    os.chdir("/")
     for place in entry.unmount:
         linux.unmount(place)
+    linux.restrict_devices()
+
+
+def _enter_target(target: str) -> None:
+    """Makes a mount's target the working directory. The sandbox may have put links in its way: they are removed."""
+    folder = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    for name in target.strip("/").split("/"):
+        try:
+            below = os.open(name, flags, dir_fd=folder)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                os.unlink(name, dir_fd=folder)
+            os.mkdir(name, 0o755, dir_fd=folder)
+            below = os.open(name, flags, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.fchdir(folder)
+    os.close(folder)
 
 
 async def receive(channel: socket.socket, timeout: float) -> bytes:
