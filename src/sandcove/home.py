@@ -14,7 +14,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,8 +98,18 @@ class Home:
         return self.run / f"{sandbox_id}.sock"
 
     def make(self) -> None:
-        """Makes the folders that are missing, readable by their owner alone."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Makes the folders that are missing, readable by their owner alone.
+
+        Raises:
+            HostUnsupportedError: the folder is somebody else's, or none.
+        """
+        with contextlib.suppress(FileExistsError):
+            self.path.mkdir(mode=0o700, parents=True)
+        status = self.path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise HostUnsupportedError(
+                f"Sandcove's folder {self.path} is not a folder of this user; set SANDCOVE_HOME to another"
+            )
         os.chmod(self.path, 0o700)
         for folder in (self.templates, self.sandboxes, self.spare, self.trash, self.run):
             folder.mkdir(mode=0o700, exist_ok=True)

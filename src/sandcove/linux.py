@@ -20,6 +20,7 @@ __all__ = [
     "CLONE_NEWUTS",
     "become_subreaper",
     "drop_privileges",
+    "leave_keyring",
     "mount",
     "receive_fds",
     "restrict_devices",
@@ -75,6 +76,8 @@ _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _EINVAL = 22
+_ENOSYS = 38
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 _MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -127,6 +130,13 @@ def receive_fds(sock: socket.socket, size: int, count: int) -> tuple[bytes, list
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     return data, list(fds)
+
+
+def leave_keyring() -> None:
+    """Leaves the session keyring, which holds keys of whoever started the server and would be shared by all rooms."""
+    number = {"x86_64": 250, "aarch64": 219}[os.uname().machine]
+    if _libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None) < 0 and ctypes.get_errno() != _ENOSYS:
+        _check(-1, "keyctl(KEYCTL_JOIN_SESSION_KEYRING)")
 
 
 def restrict_proc(proc: str = "/proc") -> None:

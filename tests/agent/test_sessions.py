@@ -27,12 +27,6 @@ RECALL = 'echo "$PWD|$exported|$plain|${list[1]}"; fn; al; [ -o pipefail ] && ec
 RECALLED = "/usr|a b|1|2\nfn\nalias\nset\n"
 
 
-@pytest.fixture
-def anew(home: Path) -> Sandbox:
-    """A sandbox of its own: what happens to it harms no other test."""
-    return Sandbox()
-
-
 def test_sessions_keep_what_is_theirs_apart(shared: Sandbox, session: Session) -> None:
     other = shared.create_session("apart")
     session.exec("cd /usr; mine=1; export also=1; f() { echo f; }; umask 077")
@@ -103,38 +97,22 @@ def test_no_shell_sees_a_list(session: Session) -> None:
     assert session.exec(["pwd"], cwd="/usr", env={"PWD": "/x"}).stdout == "/usr\n"
 
 
-def test_commands_of_one_session_wait_for_their_turn(session: Session) -> None:
+def test_commands_of_one_session_wait_for_their_turn(shared: Sandbox, session: Session) -> None:
     session.exec("mkfifo /tmp/gate; : > /tmp/order")
-    begun = threading.Event()
-    threads = []
-
-    def first() -> None:
-        for event in session.exec_stream("echo first; read x < /tmp/gate; echo 0 >> /tmp/order"):
-            if event.type == "stdout":
-                begun.set()
-
-    threads.append(threading.Thread(target=first))
-    threads[0].start()
-    assert begun.wait(20)
-    for number in (1, 2, 3):
-        threads.append(threading.Thread(target=session.exec, args=(f"echo {number} >> /tmp/order",)))
-        threads[-1].start()
-    # Files are not behind the running command, nor is the turn taken meanwhile.
+    stream = iter(session.exec_stream("echo up; read x < /tmp/gate; echo 0 >> /tmp/order"))
+    while next(stream).type != "stdout":
+        pass
+    threads = [threading.Thread(target=session.exec, args=(f"echo {number} >> /tmp/order",)) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    # Files are not behind the running command.
     assert session.read_file("/tmp/order") == ""
-    session.write_file("/tmp/go", "go")
-    opener = Session.exec
-    assert opener is not None
-    return_path = session
-    _let_go(return_path, threads)
-    assert sorted(session.read_file("/tmp/order").split()) == ["0", "1", "2", "3"]
-    assert session.read_file("/tmp/order").startswith("0\n")
-
-
-def _let_go(session: Session, threads: list[threading.Thread]) -> None:
-    session._sandbox.exec("echo > /tmp/gate")  # type: ignore[attr-defined]
+    shared.exec("echo > /tmp/gate")
+    assert [event.exit_code for event in stream][-1] == 0
     for thread in threads:
         thread.join(30)
-        assert not thread.is_alive()
+    order = session.read_file("/tmp/order").split()
+    assert order[0] == "0" and sorted(order) == ["0", "1", "2", "3"]
 
 
 def test_other_sessions_run_side_by_side(shared: Sandbox) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from sandcove import Sandbox
 from sandcove.errors import FileSystemError, PathNotFoundError, SandboxError
-from tests.security.probes import NEEDS_ROOT, inside, outside
+from tests.security.probes import inside, outside
 
 # By its own number, `self` and PID 1 the agent could reach its own process, or one that user code may not enter.
 PLACES = [
@@ -39,8 +39,9 @@ def test_a_link_into_a_process(cell: Sandbox, tmp_path: Path, place: str) -> Non
         assert inside(cell, "open(args[0]).read()", link).reached
 
 
-@pytest.mark.parametrize("place", ["/proc/1/fd", "/proc/1/task/1/fd", "/proc/1/map_files", "/proc/1/cwd", "/proc/1/root"])
-def test_a_folder_of_a_process(cell: Sandbox, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("what", ["fd", "task/1/fd", "map_files", "cwd", "root"])
+def test_a_folder_of_a_process(cell: Sandbox, tmp_path: Path, what: str) -> None:
+    place = f"/proc/1/{what}"
     with pytest.raises(SandboxError):
         cell.list_files(f"{place}/")
     with pytest.raises(SandboxError):
@@ -153,19 +154,18 @@ while True:
         sandbox.exec("mkdir -p /tmp/race /tmp/kept/folder && touch /tmp/kept/file /tmp/kept/folder/file")
         sandbox.write_file("/tmp/swap.py", swap)
         sandbox.exec("python3 /tmp/swap.py >/dev/null 2>&1 &")
-        deleted = 0
         for _ in range(100):
             try:
                 sandbox.delete_file("/tmp/race/top", recursive=True)
-                deleted += 1
             except SandboxError:
-                pass  # the race was lost in another way: what counts is what is left
+                pass  # something changed under it: what counts is what is left
+        sandbox.exec("kill $(jobs -p); wait", timeout=10)
+        sandbox.delete_file("/tmp/race", recursive=True)
+        assert not sandbox.exists("/tmp/race")
         assert sandbox.exists("/tmp/kept/file")
         assert sandbox.exists("/tmp/kept/folder/file")
-        assert deleted
 
 
-@NEEDS_ROOT
 def test_a_hostile_archive_that_is_uploaded(home: Path, tmp_path: Path) -> None:
     """Tar unpacks it among user code: what it reaches is the sandbox's, never the host's."""
     outer = tmp_path / "outer"
@@ -186,6 +186,6 @@ def test_a_hostile_archive_that_is_uploaded(home: Path, tmp_path: Path) -> None:
         assert os.listdir(outer) == []
         assert sandbox.exists(f"{outer}/absolute"), "it was unpacked, in the sandbox"
         assert not sandbox.exists("/workspace/device")
-    with tarfile.open(fileobj=io.BytesIO(archive.getvalue())) as tar:
-        tar.extractall(tmp_path / "on the host", filter="fully_trusted")
-    assert "absolute" in os.listdir(outer)
+    argv = ["tar", "-P", "-xf", "-", "-C", str(tmp_path)]
+    subprocess.run(argv, input=archive.getvalue(), check=False, capture_output=True, timeout=20)
+    assert sorted(os.listdir(outer)) == ["absolute", "up"]

@@ -42,9 +42,8 @@ class Victim:
     def __init__(self) -> None:
         source = "import ctypes, sys; word = ctypes.create_string_buffer(b'secret!!'); print(ctypes.addressof(word), "
         source += "flush=True); sys.stdin.read()"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", source, "victim-of-a-probe"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        argv = [sys.executable, "-c", source, "victim-of-a-probe"]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.address = int(self.process.stdout.readline())
         self.pid = self.process.pid

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,11 +28,11 @@ if not said:
 
 
 @pytest.fixture
-def value(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def value(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A secret in the environment from which the server is started."""
     made = secrets.token_hex(16)
     monkeypatch.setenv(NAME, made)
-    yield made
+    return made
 
 
 def _holds(pid: int, word: bytes) -> bool:
@@ -63,10 +62,10 @@ def test_a_secret_of_the_server(value: str, fresh_home: Path) -> None:
     with Sandbox() as sandbox:
         isolated = sandbox.create_session("isolated", isolation=True)
         # The probe's own argument has only the name: the value is in no command of ours.
-        for word in (NAME, str(fresh_home)):
-            assert not inside(sandbox, ENVIRONMENTS, word).reached
-            assert not inside(isolated, ENVIRONMENTS, word).reached
-            assert outside(ENVIRONMENTS, word).reached
+        for shown in (NAME, str(fresh_home)):
+            assert not inside(sandbox, ENVIRONMENTS, shown).reached
+            assert not inside(isolated, ENVIRONMENTS, shown).reached
+            assert outside(ENVIRONMENTS, shown).reached
         sandbox.exec("exit 3")
         agent = agent_pid(fresh_home, sandbox)
         in_room = processes.of_sandbox(fresh_home, sandbox.id)
@@ -76,6 +75,7 @@ def test_a_secret_of_the_server(value: str, fresh_home: Path) -> None:
         assert [pid for pid in sorted(in_room) if _holds(pid, word)] == []
         # The control: the server has it, and the same search finds it there.
         assert [pid for pid in server if _holds(pid, word)] == server
-        logs = [*fresh_home.glob("*.log"), *fresh_home.glob("sandboxes/*/*.log"), *fresh_home.glob("sandboxes/*/memory")]
+        patterns = ("*.log", "sandboxes/*/*.log", "sandboxes/*/memory", "registry.db*")
+        logs = [path for pattern in patterns for path in fresh_home.glob(pattern)]
         assert len(logs) >= 2
         assert not [path for path in logs if word in path.read_bytes()]

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
-from sandcove.errors import FileSystemError, InvalidRequestError, PathExistsError, PathNotFoundError, SandboxError
+from sandcove.errors import FileSystemError, InvalidRequestError, PathExistsError, PathNotFoundError, SandboxError, TooLargeError
 from sandcove.trees import delete_tree
 from sandcove.wire.models import FileInfo, Permissions
 
@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 FileType = Literal["file", "directory", "symlink", "other"]
+MAX_READ = 64 * 1024 * 1024
+"""Bytes of the longest file that is read into one JSON answer."""
 MAX_LISTED = 100_000
 """Most entries that one list answers."""
 
@@ -89,9 +91,12 @@ def open_file(path: str) -> tuple[int, int]:
 
 def read_file(path: str, encoding: str) -> tuple[str, str, bool, int]:
     """The content as text or base64, which of the two, whether it is binary, and the size in bytes."""
-    fd, _ = open_file(path)
+    fd, size = open_file(path)
+    if size > MAX_READ:
+        os.close(fd)
+        raise TooLargeError(f"{path} has {size:,} bytes, more than {MAX_READ:,} in one answer; download it instead")
     with _errors(path), open(fd, "rb") as file:
-        data = file.read()
+        data = file.read(MAX_READ)
     if encoding != "base64":
         try:
             text = data.decode()

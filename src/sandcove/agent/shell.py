@@ -1,7 +1,6 @@
 """One long-lived bash: runs a session's commands, survives whatever they do, keeps their state.
 
-How a command runs. Bash reads its program from a pipe (its standard input); the agent writes it one line a
-command, made of fixed text and numbers only. The user's text lies in a file beside it, and the command's
+How a command runs. Bash reads its program from a pipe, as a script; the agent writes it one line a command, made of fixed text and numbers only. The user's text lies in a file beside it, and the command's
 standard output and error are two FIFOs that the agent holds open for reading before bash opens them. So no
 user text is ever quoted, a command can't eat the shell's own input, and what a background child goes on
 printing reaches nobody else's result. The exit code comes on a descriptor of its own (251), which the
@@ -37,8 +36,10 @@ _log = logging.getLogger("sandcove.agent")
 BASH = "/bin/bash"
 KEEP_AFTER = 0.2
 """Seconds after a command, if no other follows, that the state is written to disk."""
+_SCRIPT_FD = 250
 _STATUS_FD = 251
 _END = "# sandcove: end of state"
+_LONGEST_RECORD = 8192
 _NEXT = "\\:\n"
 _CHECK_AFTER = 1.0
 """Seconds after which a command that still runs is checked on, and every so many from then on."""
@@ -46,6 +47,12 @@ _LAUNCHES = 3
 """How often a command is given to a shell that ends, or can't work any more, before the command has begun."""
 
 # `builtin` everywhere: a user's function named `read` or `printf` must not run here. `>|`: `set -C` must not stop it.
+_BEGIN = r"""
+builtin exec 250<&-
+BASH_ARGV0=bash
+builtin cd -- "$_sandcove_cwd"
+builtin unset -v _sandcove_cwd OLDPWD
+"""
 _RESTORE = r"""
 builtin source @SAVED@ 2>/dev/null
 for _sandcove_command in ${BASHOPTS//:/ }; do
@@ -316,6 +323,7 @@ class Shell:
             asyncio.get_running_loop().remove_reader(self._status)
             return
         *records, self._status_tail = (self._status_tail + data).split(b"\0")
+        self._status_tail = self._status_tail[-_LONGEST_RECORD:]
         for record in records:
             number, _, rest = record.partition(b" ")
             if number.startswith(b"+") and self._current is not None and number == b"+%d" % self._current.number:
@@ -376,16 +384,19 @@ class Shell:
         saved = self._saved()
         restore = _RESTORE.replace("@SAVED@", str(saved)) if saved else ""
         boot = _BOOT.replace("@RUN@", str(self._run)).replace("@END@", _END)
-        scratch.replace(self._run / "boot", (restore + boot).encode())
+        scratch.replace(self._run / "boot", (_BEGIN + restore + boot).encode())
+        # Bash names its script in its messages; by a link of this name they read as usual.
+        (self._run / "bash").unlink(missing_ok=True)
+        (self._run / "bash").symlink_to(f"/dev/fd/{_SCRIPT_FD}")
         control_read, control = os.pipe2(os.O_CLOEXEC)
         status, status_write = os.pipe2(os.O_CLOEXEC)
         try:
             cwd = self._start_cwd if os.path.isdir(self._start_cwd) else "/"
             self._pid, exit_ = await self._init.spawn(
-                [BASH, "--norc", "--noprofile", "-s"],
-                env=self._env,
-                cwd=cwd,
-                fds={0: control_read, _STATUS_FD: status_write},
+                [BASH, "--norc", "--noprofile", "bash"],
+                env={**self._env, "_sandcove_cwd": cwd},
+                cwd=str(self._run),
+                fds={_SCRIPT_FD: control_read, _STATUS_FD: status_write},
                 adopts=True,
             )
         except BaseException:

@@ -12,11 +12,14 @@ from sandcove.client._async.connection import AsyncResponse
 from sandcove.client.check import StrPath, check_encoding, check_flag, check_mode, check_path, check_text
 from sandcove.client.endpoint import Broken
 from sandcove.client.results import FileInfo
-from sandcove.errors import InvalidRequestError
+from sandcove.errors import InvalidRequestError, TooLargeError
 from sandcove.wire import models
 from sandcove.wire.http import quote
 
 __all__ = ["AsyncFiles"]
+
+MAX_READ = 256 * 1024 * 1024
+"""Bytes of the longest file that `read_file` holds in memory."""
 
 
 class _Exists(msgspec.Struct):
@@ -66,9 +69,14 @@ class AsyncFiles:
         Raises:
             PathNotFoundError: nothing is there.
             InvalidRequestError: it is no UTF-8 text and text was asked for.
+            TooLargeError: it is longer than 256 MiB; `download` takes any length.
         """
         text = check_encoding(encoding)
         response = await self._agent.open("GET", self._raw("file", path), repeatable=True)
+        length = int(response.head.get(b"content-length") or 0)
+        if length > MAX_READ:
+            response.close()
+            raise TooLargeError(f"{path} has {length:,} bytes, more than read_file takes ({MAX_READ:,}); use download")
         content = await self._whole(response)
         if not text:
             return content
@@ -158,7 +166,7 @@ class AsyncFiles:
 
     async def _whole(self, response: AsyncResponse) -> bytes:
         try:
-            return await response.read()
+            return await response.read(MAX_READ)
         except Broken as error:
             raise self._agent.ended(error) from None
 

@@ -13,11 +13,14 @@ from sandcove.client._sync.connection import Response
 from sandcove.client.check import StrPath, check_encoding, check_flag, check_mode, check_path, check_text
 from sandcove.client.endpoint import Broken
 from sandcove.client.results import FileInfo
-from sandcove.errors import InvalidRequestError
+from sandcove.errors import InvalidRequestError, TooLargeError
 from sandcove.wire import models
 from sandcove.wire.http import quote
 
 __all__ = ["Files"]
+
+MAX_READ = 256 * 1024 * 1024
+"""Bytes of the longest file that `read_file` holds in memory."""
 
 
 class _Exists(msgspec.Struct):
@@ -67,9 +70,14 @@ class Files:
         Raises:
             PathNotFoundError: nothing is there.
             InvalidRequestError: it is no UTF-8 text and text was asked for.
+            TooLargeError: it is longer than 256 MiB; `download` takes any length.
         """
         text = check_encoding(encoding)
         response = self._agent.open("GET", self._raw("file", path), repeatable=True)
+        length = int(response.head.get(b"content-length") or 0)
+        if length > MAX_READ:
+            response.close()
+            raise TooLargeError(f"{path} has {length:,} bytes, more than read_file takes ({MAX_READ:,}); use download")
         content = self._whole(response)
         if not text:
             return content
@@ -159,7 +167,7 @@ class Files:
 
     def _whole(self, response: Response) -> bytes:
         try:
-            return response.read()
+            return response.read(MAX_READ)
         except Broken as error:
             raise self._agent.ended(error) from None
 

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import pwd
 import secrets
 import socket
 import stat
@@ -166,7 +167,23 @@ class LocalRuntime:
         self._etc = make_etc(self._home.templates)
         folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         self._copied = copied_folders(self._python, folders)
+        self._check_copied()
         self._spare = asyncio.ensure_future(self._make_spare())
+
+    def _check_copied(self) -> None:
+        """What a room sees of the host must not be somebody's home folder, nor hold other sandboxes' files."""
+        homes = {entry.pw_dir for entry in pwd.getpwall()} | {os.path.expanduser("~"), "/"}
+        for folder in self._copied:
+            if folder in homes - {"/usr", "/usr/sbin", "/bin", "/sbin"}:
+                raise HostUnsupportedError(
+                    f"Python's environment is {folder}, all of which sandboxes would see; "
+                    "install Sandcove in a virtual environment in a folder of its own"
+                )
+            if self._home.path.resolve().is_relative_to(folder):
+                raise HostUnsupportedError(
+                    f"Sandcove's folder {self._home.path} is in {folder}, which sandboxes see; "
+                    "set SANDCOVE_HOME to one elsewhere"
+                )
 
     async def open(self, spec: RoomSpec) -> LocalRoom:
         """Opens a room; for a new sandbox the one made ahead, if there is one, and then makes the next ahead."""

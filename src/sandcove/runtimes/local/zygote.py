@@ -178,6 +178,7 @@ def _enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int,
         # User code gets no user namespace of its own: in one it would have every capability.
         with open("/proc/sys/user/max_user_namespaces", "w") as limit:
             limit.write("0")
+        linux.leave_keyring()
         os.chdir("/")
         os.umask(0o022)
         if os.fork() > 0:
