@@ -19,7 +19,7 @@ import pytest
 from bench import processes
 from sandcove import Sandbox, Session
 
-__all__ = ["NEEDS_ROOT", "Answer", "agent_pid", "inside", "outside", "program"]
+__all__ = ["NEEDS_ROOT", "Answer", "agent_pid", "check_apart", "inside", "outside", "program"]
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: as an ordinary user the control fails too")
 
@@ -75,6 +75,12 @@ def outside(body: str, *args: object, wrap: Sequence[str] = (), python: str = sy
     )
     assert done.returncode == 0, done.stderr
     return Answer(**json.loads(done.stdout))
+
+
+def check_apart(sandbox: Sandbox) -> None:
+    """Before signals are sent: the sandbox has a PID namespace of its own, so that none can reach this machine."""
+    host = str(os.stat("/proc/self/ns/pid").st_ino)
+    assert inside(sandbox, "say(os.stat('/proc/self/ns/pid').st_ino)").said not in ([host], [])
 
 
 def agent_pid(home: Path, sandbox: Sandbox) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandcove import Sandbox
-from tests.security.probes import NEEDS_ROOT, inside, outside
+from tests.security.probes import NEEDS_ROOT, check_apart, inside, outside
 
 FIND = """
 for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -82,6 +82,7 @@ def test_its_memory(cell: Sandbox, victim: Victim, probe: str) -> None:
 
 def test_a_signal_to_all_reaches_the_sandbox_only(home: object, victim: Victim) -> None:
     with Sandbox() as sandbox:
+        check_apart(sandbox)
         assert inside(sandbox, "os.setsid() if os.getpgrp() != os.getpid() else 0; os.kill(-1, 0)").reached
         sandbox.exec("kill -KILL -1", timeout=10)
         assert victim.process.poll() is None

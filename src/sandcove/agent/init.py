@@ -31,6 +31,7 @@ __all__ = ["Exit", "Init", "SignalRequest", "SpawnRequest", "spawn"]
 _DATAGRAM = 64 * 1024
 _MAX_FDS = 16
 _CHANNEL = 3
+_LOW = 32
 
 
 class SpawnRequest(msgspec.Struct, tag="spawn"):
@@ -263,6 +264,10 @@ def _run(channel_fd: int, own_mounts: bool) -> NoReturn:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+        # libuv has a hook in every fork of this process that closes descriptors by numbers which were its own once.
+        # Nothing that matters may have a low number: they are taken.
+        for fd in range(_CHANNEL + 1, _LOW):
+            os.dup2(0, fd, inheritable=False)
         if own_mounts:
             linux.unshare(linux.CLONE_NEWNS)
             linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import concurrent.futures.thread
+import contextlib
 import encodings.idna
 import gc
 import json
@@ -90,8 +91,14 @@ def main(
         init.attach()
         sessions = Sessions(memory, base_env, init)
         _agent.begin(sessions, init, base_env)
+
+        async def start_shell() -> None:
+            # Whoever runs the first command is told when there is no working bash; files can be mended without.
+            with contextlib.suppress(SandboxError):
+                await sessions.get(DEFAULT_SESSION).start()
+
         async with asyncio.TaskGroup() as group:
-            group.create_task(sessions.get(DEFAULT_SESSION).start())
+            group.create_task(start_shell())
             await _listener.start(listener)
             channel.send(b"ready")
         assert init.ended is not None

@@ -93,7 +93,8 @@ _sandcove() {
         builtin printf '_sandcove_shopt=%q _sandcove_set=%q _sandcove_pwd=%q\n%s\n' \
           "$BASHOPTS" "$SHELLOPTS" "${DIRSTACK[0]}" '@END@'
       } >|"@RUN@/state.$2" 2>/dev/null
-      builtin jobs -p >|"@RUN@/jobs" 2>/dev/null
+      IFS= builtin read -r _sandcove_pair <"/proc/$$/task/$$/children"
+      builtin printf '%s\n' "$_sandcove_pair" >|"@RUN@/children"
       builtin return 0 ;;
   esac
 }
@@ -114,6 +115,7 @@ class Command:
         self._shell = shell
         self.number = number
         self.line = ""
+        self.new_env = b""
         self.output = output
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.launches = 0
@@ -217,7 +219,7 @@ class Shell:
         if self._current is not command or self._pid is None:
             return
         with contextlib.suppress(SandboxError):
-            await self._init.signal(self._pid, signal.SIGKILL, spare=self._jobs(), since=command.since)
+            await self._init.signal(self._pid, signal.SIGKILL, spare=self._children(), since=command.since)
 
     def keep(self) -> None:
         """Writes the state to where it outlasts the room."""
@@ -279,9 +281,9 @@ class Shell:
             new_env, _ = scratch.read(self._state / "env")
             if new_env:
                 _write(folder, f"{number}.newenv", new_env)
-                (self._state / "env").unlink()
             running = Command(self, number, Output(opened[0], opened[1], keep=keep))
             opened.clear()
+            running.new_env = new_env
             running.line = self._line(number, isinstance(command, list), apart, stdin is not None, bool(new_env))
             return running
         finally:
@@ -307,7 +309,7 @@ class Shell:
         parts += [
             rf"\builtin printf '+{number}\0' >&{_STATUS_FD}",
             f"_sandcove status {self._last_code}",
-            f"{what} <{stdin} >{base}.out 2>{base}.err {_STATUS_FD}>&-",
+            f"{what} <{stdin} >{base}.out 2>{base}.err {_SCRIPT_FD}<&- {_STATUS_FD}>&-",
             rf"""\builtin printf '{number} %d %s\0' "$?" "${{DIRSTACK[0]}}" >&{_STATUS_FD}""",
             f"_sandcove save {number % 2}",
         ]
@@ -338,7 +340,13 @@ class Shell:
                 if self._ready is not None and not self._ready.done():
                     self._ready.set_result(None)
             elif self._current is not None and self._current.number == int(number):
+                self._forget_env(self._current.new_env)
                 self._over(int(code))
+
+    def _forget_env(self, applied: bytes) -> None:
+        """These changes are in the shell, and will be in its saved state; later ones are not yet."""
+        if applied:
+            scratch.replace(self._state / "env", scratch.read(self._state / "env")[0].removeprefix(applied))
 
     def _check_on(self, running: Command) -> None:
         """A shell that reads on without having told the command's end never will: `builtin` was redefined, or `set -n`."""
@@ -353,7 +361,7 @@ class Shell:
 
     def _kill_shell(self) -> None:
         if self._pid is not None:
-            self._killing = asyncio.ensure_future(self._init.signal(self._pid, signal.SIGKILL, spare=self._jobs()))
+            self._killing = asyncio.ensure_future(self._init.signal(self._pid, signal.SIGKILL, spare=self._children()))
 
     def _over(self, exit_code: int) -> None:
         running, self._current = self._current, None
@@ -425,9 +433,9 @@ class Shell:
                 newest = (when, path)
         return newest[1] if newest else None
 
-    def _jobs(self) -> list[int]:
-        """What earlier commands left running in the background."""
-        return [int(word) for word in scratch.read(self._run / "jobs")[0].split() if word.isdigit()]
+    def _children(self) -> list[int]:
+        """What earlier commands left running: jobs in the background, and orphans that the shell has adopted."""
+        return [int(word) for word in scratch.read(self._run / "children")[0].split() if word.isdigit()]
 
     def _on_exit(self, exit_: asyncio.Future[Exit]) -> None:
         # A status that was written before the death counts: read it first.

@@ -46,7 +46,11 @@ class Terminated(BaseException):
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and gives its exit code."""
-    options = parser().parse_args(arguments)
+    known = parser()
+    options, rest = known.parse_known_args(arguments)
+    options.rest = rest
+    if options.rest and options.command_name != "serve":
+        known.error(f"unrecognized arguments: {' '.join(options.rest)}")
     debug = os.environ.get("SANDCOVE_DEBUG", "") not in ("", "0")
     if debug:
         import logging
@@ -149,7 +153,6 @@ def parser() -> argparse.ArgumentParser:
         "serve", "server", "run the server in the foreground", usage="sandcove serve [--home DIR] [OPTIONS]"
     )
     serve.add_argument("--home", metavar="DIR", help="where it keeps sandboxes, instead of SANDCOVE_HOME")
-    serve.add_argument("rest", metavar="OPTIONS", nargs=argparse.REMAINDER, help="passed on to the server")
 
     command("stop", "server", "stop the local server; sandboxes that have a name sleep")
 

@@ -25,9 +25,8 @@ STOP_SECONDS = 30
 def serve(options: Namespace) -> int:
     """`sandcove serve`: becomes the server."""
     home = [] if options.home is None else ["--home", options.home]
-    rest = options.rest[1:] if options.rest[:1] == ["--"] else options.rest
     # -P: the folder that it is started in may have a file named like a module of the standard library.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "sandcove.server", *home, *rest])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "sandcove.server", *home, *options.rest])
 
 
 def stop(_: Namespace) -> int:

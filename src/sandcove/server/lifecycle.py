@@ -150,6 +150,7 @@ class Sandboxes:
                     return
                 # Its agent is gone, and the room about to follow.
                 await sandbox.room.end()
+                sandbox.record.note = "its agent ended unexpectedly; see agent.log in its folder"
             if sandbox.room is not None:
                 sandbox.room = None
                 sandbox.become(State.ASLEEP)

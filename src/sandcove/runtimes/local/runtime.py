@@ -76,7 +76,7 @@ class LocalRoom:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._why = "it was ended"
         self._process: subprocess.Popen[bytes] | None = None
-        self._pidfd = -1
+        self._pidfds: set[int] = set()
         self._hold = -1
         self._channel: socket.socket | None = None
 
@@ -102,8 +102,12 @@ class LocalRoom:
         """The room's outer process runs; watch for its end."""
         self._process = process
         self._hold = hold_fd
-        self._pidfd = os.pidfd_open(process.pid)
-        asyncio.get_running_loop().add_reader(self._pidfd, self._on_process_end)
+        self.watch(os.pidfd_open(process.pid))
+
+    def watch(self, pidfd: int) -> None:
+        """The room has not ended before the process of this descriptor has; owned from here on."""
+        self._pidfds.add(pidfd)
+        asyncio.get_running_loop().add_reader(pidfd, self._on_process_end, pidfd)
 
     def watch_agent(self, channel: socket.socket) -> None:
         """The agent runs; when its end of the channel closes, the room ends too."""
@@ -120,11 +124,15 @@ class LocalRoom:
                 asyncio.get_running_loop().remove_reader(self._channel.fileno())
                 self.let_go("its agent ended unexpectedly; see agent.log in its folder")
 
-    def _on_process_end(self) -> None:
+    def _on_process_end(self, pidfd: int) -> None:
         assert self._process is not None
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+        self._pidfds.discard(pidfd)
+        if self._pidfds:
+            # Bubblewrap's process outside may end before the room has.
+            return
         self._process.wait()
         if self._hold >= 0:
             self.let_go("its room was killed from outside")
@@ -227,10 +235,9 @@ class LocalRuntime:
         try:
             channel = await self._fork_agent(spec)
             pidfd = await self._build(room, plan)
-            try:
-                socket.send_fds(channel, [msgspec.json.encode(plan.entry)], [pidfd])
-            finally:
-                os.close(pidfd)
+            # Its first process ends when everything else in the room has.
+            room.watch(pidfd)
+            socket.send_fds(channel, [msgspec.json.encode(plan.entry)], [pidfd])
             word = await receive(channel, OPEN_TIMEOUT)
             if word != b"ready":
                 reason = word.decode(errors="replace") or "it ended while it started; see agent.log"

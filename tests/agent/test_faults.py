@@ -1,0 +1,148 @@
+"""Each fault that was seen in the system that Sandcove re-creates has a test here, named after it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import processes
+from sandcove import Sandbox, Session
+from tests.server.conftest import ask
+
+HOSTILE = [
+    "$(touch /tmp/pwned)",
+    "`touch /tmp/pwned`",
+    "; touch /tmp/pwned;",
+    "a'b",
+    'a"b',
+    "a b",
+    "a\nb",
+    "-rf",
+    "--",
+    "*",
+    "~",
+    "\\",
+    "é\u2028😀",
+    "\x01\x7f",
+    "SANDBOX_EOF",
+]
+
+
+@pytest.mark.parametrize("size", [192 * 1024, 256 * 1024, 300 * 1024])
+def test_stdout_of_256_kb_hangs(session: Session, size: int) -> None:
+    assert session.exec(f"head -c {size} /dev/zero | tr '\\0' x").stdout == "x" * size
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 300 * 1024])
+def test_a_command_of_64_kb_hangs(session: Session, size: int) -> None:
+    assert session.exec(f"echo {'x' * size}").stdout == "x" * size + "\n"
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 300 * 1024, 5_000_000])
+def test_a_write_of_64_kb_or_a_read_of_256_kb_hangs(session: Session, size: int) -> None:
+    session.write_file("/tmp/big", "x" * size)
+    assert session.read_file("/tmp/big") == "x" * size
+
+
+def test_a_command_that_reads_stdin_eats_the_shell_s_own_input(session: Session) -> None:
+    for command in ("cat", "read a; read b", "head -1", "bash", "sh", "cat -; cat <&0"):
+        session.exec(command, timeout=20)
+        assert session.exec("echo on").stdout == "on\n"
+
+
+@pytest.mark.parametrize("command", ["exit", "exit 1", "exec true", "exec cat", "set -e; false"])
+def test_exit_exec_and_set_e_kill_the_session_for_good(session: Session, command: str) -> None:
+    session.exec("kept=1")
+    session.exec(command, timeout=20)
+    assert session.exec("echo $kept").stdout == "1\n"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_path_is_run_by_the_shell(session: Session, name: str) -> None:
+    path = f"/tmp/hostile/{name}"
+    session.write_file(path, "content")
+    assert session.read_file(path) == "content"
+    assert session.stat(path).name == name
+    assert name in [info.name for info in session.list_files("/tmp/hostile")]
+    session.rename_file(path, path + "2")
+    session.delete_file(path + "2")
+    session.mkdir(path)
+    assert session.exec("pwd", cwd=path).stdout == path + "\n"
+    session.delete_file(path)
+    assert not session.exists("/tmp/pwned")
+
+
+@pytest.mark.parametrize("content", ["SANDBOX_EOF", "a\nSANDBOX_EOF\ntouch /tmp/pwned\n", "EOF\n", "$(id)", "`id`", "\\", "'"])
+def test_a_line_of_the_content_ends_the_write(session: Session, content: str) -> None:
+    session.write_file("/tmp/content", content)
+    assert session.read_file("/tmp/content") == content
+    assert not session.exists("/tmp/pwned")
+
+
+@pytest.mark.parametrize("content", ["", "no newline", "one\n", "two\n\n", "\n", "\r\n", "\0", " \t "])
+def test_a_write_appends_a_newline(session: Session, content: str) -> None:
+    session.write_file("/tmp/exact", content)
+    assert session.read_file("/tmp/exact", encoding=None) == content.encode()
+    assert session.exec("wc -c < /tmp/exact").stdout == f"{len(content)}\n"
+
+
+def test_invalid_utf_8_becomes_u_fffd(session: Session) -> None:
+    data = bytes(range(256))
+    session.write_file("/tmp/binary", data)
+    assert session.read_file("/tmp/binary", encoding=None) == data
+    assert session.exec("cat /tmp/binary", encoding=None).stdout == data
+
+
+def test_a_read_waits_behind_a_running_command(session: Session) -> None:
+    session.write_file("/tmp/there", "1")
+    stream = iter(session.exec_stream("echo up; sleep 1001"))
+    while next(stream).type != "stdout":
+        pass
+    began = time.monotonic()
+    assert session.read_file("/tmp/there") == "1"
+    session.write_file("/tmp/there", "2")
+    assert time.monotonic() - began < 1.8
+
+
+def test_two_streams_in_one_session_overwrite_each_other(session: Session) -> None:
+    seen: dict[int, str] = {}
+
+    def run(number: int) -> None:
+        events = session.exec_stream(f"for i in 1 2 3; do echo {number}; done")
+        seen[number] = "".join(event.data for event in events if event.type == "stdout")
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert seen == {number: f"{number}\n" * 3 for number in range(6)}
+
+
+def test_secrets_of_the_server_are_in_the_environment_of_process_1(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    with Sandbox() as box:
+        seen = box.exec("cat /proc/*/environ | tr '\\0' '\\n' | sort -u; env").stdout
+    names = {line.partition("=")[0] for line in seen.splitlines()}
+    secret = {name for name in os.environ if name not in {"PATH", "HOME", "PWD", "SHLVL", "LANG", "USER", "LOGNAME", "SHELL", "_"}}
+    assert not names & (secret - {"TMPDIR", "TERM"}), names & secret
+    assert "SANDCOVE_HOME" not in seen and str(home) not in seen
+
+
+def test_the_control_api_is_reachable_from_inside(shared: Sandbox, home: Path) -> None:
+    assert shared.exec("find / -xdev -type s 2>/dev/null").stdout == ""
+    assert shared.exec("cat /proc/net/unix | grep -c sandcove").stdout == "0\n"
+    assert shared.exec("(echo > /dev/tcp/127.0.0.1/3000) 2>/dev/null; echo $?").stdout == "1\n"
+    assert not shared.exists(str(home))
+
+
+def test_a_wedged_server_ignores_sigterm(fresh_home: Path) -> None:
+    with Sandbox() as box:
+        stream = iter(box.exec_stream("trap '' TERM; echo up; while :; do sleep 1001; done"))
+        while next(stream).type != "stdout":
+            pass
+        os.kill(ask(fresh_home / "server.sock", "GET", "/v1/server").json["pid"], 15)
+        assert processes.all_gone(fresh_home, within=10) == {}

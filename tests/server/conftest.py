@@ -1,0 +1,109 @@
+"""A server of its own for each test that kills things, and requests to it that no client would make."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+
+@dataclass
+class Answer:
+    """An answer to a raw request."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class OnSocket(http.client.HTTPConnection):
+    """The standard library's client, on a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(30)
+        self.sock.connect(str(self._path))
+
+
+Ask = Callable[..., Answer]
+
+
+def ask(path: Path, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+    """One request; a `body` that is neither bytes nor None goes as JSON."""
+    connection = OnSocket(path)
+    try:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection.request(method, target, data, headers or {})
+        response = connection.getresponse()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+    finally:
+        connection.close()
+
+
+def server_pid(home: Path) -> int:
+    return int(ask(home / "server.sock", "GET", "/v1/server").json["pid"])
+
+
+@pytest.fixture
+def served(fresh_home: Path) -> Path:
+    """A Sandcove folder of its own with a server that runs."""
+    from sandcove import list_sandboxes
+
+    list_sandboxes()
+    return fresh_home
+
+
+@dataclass
+class Serving:
+    """A `sandcove serve` in the foreground."""
+
+    process: subprocess.Popen[str]
+    home: Path
+
+    def wait_until_it_serves(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if "serving on" in line:
+                return
+        raise AssertionError("it ended before it served")
+
+
+@pytest.fixture
+def serve(fresh_home: Path) -> Iterator[Callable[..., Serving]]:
+    """Starts what `sandcove serve` becomes, with arguments."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> Serving:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "sandcove.server", *arguments],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "SANDCOVE_HOME": str(fresh_home)},
+            start_new_session=True,
+        )
+        started.append(process)
+        return Serving(process, fresh_home)
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
