@@ -182,5 +182,5 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     async def entry() -> None:
         await main()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(entry())

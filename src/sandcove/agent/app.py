@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from sandcove.agent.init import Init
 from sandcove.agent.sessions import Sessions, timestamp
 from sandcove.agent.transfer import FileDownload, FolderDownload, receive_file, receive_folder
 from sandcove.asgi import application, body, json
-from sandcove.errors import InvalidRequestError
+from sandcove.errors import ConflictError, ContainerNotReadyError, InvalidRequestError, error_to_wire
 from sandcove.wire.models import (
     DEFAULT_SESSION,
     CreateSession,
@@ -31,11 +32,12 @@ from sandcove.wire.models import (
     ReadAnswer,
     ReadFile,
     RenamePath,
+    Rest,
     SessionList,
     SetEnv,
     WriteFile,
 )
-from sandcove.wire.names import check_path, check_session_id
+from sandcove.wire.names import check_mode, check_path, check_session_id
 
 __all__ = ["Agent"]
 
@@ -52,6 +54,7 @@ class Agent:
 
     def __init__(self) -> None:
         self._busy = 0
+        self._resting = False
         self._last = time.monotonic()
         self.app: ASGIApp = self._counted(application(self._routes()))
 
@@ -64,8 +67,12 @@ class Agent:
         """Notes when the sandbox was last in use; the question how long it has been idle is none."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope.get("path") == "/api/activity":
+            if scope.get("path") in ("/api/activity", "/api/rest"):
                 await app(scope, receive, send)
+                return
+            if self._resting:
+                error = ContainerNotReadyError("the sandbox is falling asleep; call again", begun=False)
+                await json(error_to_wire(error), error.status)(scope, receive, send)
                 return
             self._busy += 1
             try:
@@ -88,8 +95,16 @@ class Agent:
         """(ours, for the server) how many calls run, and milliseconds since the last one ended."""
         return json({"busy": self._busy, "idle": int((time.monotonic() - self._last) * 1000)})
 
-    async def rest(self, _: Request) -> Response:
-        """(ours, for the server) the sandbox is about to sleep: processes are asked to end, state is written down."""
+    async def rest(self, http: Request) -> Response:
+        """(ours, for the server) the sandbox is about to sleep: processes are asked to end, state is written down.
+
+        From here on no call begins. With ``ifIdle`` (ms) only if it has been idle for so long.
+        """
+        spec = await body(http, Rest)
+        idle = (time.monotonic() - self._last) * 1000
+        if spec.if_idle is not None and (self._busy or idle < spec.if_idle):
+            raise ConflictError("the sandbox is in use")
+        self._resting = True
         await self.sessions.rest()
         return json({"success": True})
 
@@ -130,6 +145,8 @@ class Agent:
     async def write(self, http: Request) -> Response:
         spec = await body(http, WriteFile)
         path = self._path(spec.path, spec.session_id)
+        if spec.mode is not None:
+            check_mode(spec.mode)
         await _perhaps_threaded(len(spec.content), files.write_file, path, spec.content, spec.encoding, spec.mode)
         return _done(path=spec.path)
 
@@ -193,10 +210,9 @@ class Agent:
 
     async def put_file(self, http: Request) -> Response:
         mode = http.query_params.get("mode")
-        try:
-            bits = None if mode is None else int(mode, 8)
-        except ValueError:
-            raise InvalidRequestError(f"mode {mode!r} is no octal number such as 0644") from None
+        if mode is not None and not re.fullmatch("[0-7]{1,5}", mode, re.ASCII):
+            raise InvalidRequestError(f"mode {mode!r} is no octal number such as 0644")
+        bits = None if mode is None else check_mode(int(mode, 8))
         path = self._query_path(http)
         return _done(path=path, size=await receive_file(http, path, bits))
 

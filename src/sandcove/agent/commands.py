@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
 import contextlib
 import shlex
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from starlette.requests import Request
@@ -21,13 +23,15 @@ from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxE
 from sandcove.wire.codec import encode
 from sandcove.wire.events import ExecEvent
 from sandcove.wire.models import Execute, ExecuteAnswer
-from sandcove.wire.names import check_command, check_env
+from sandcove.wire.names import check_command, check_env, check_path
 from sandcove.wire.sse import encode_event
 
 __all__ = ["EventStream", "Text", "check", "execute"]
 
 KEEP = 32 * 1024 * 1024
 """Bytes of each stream that a collected answer holds; the rest is dropped, and `truncated` says so."""
+WATCH_AFTER = 0.02
+"""Seconds that a collected command runs before its caller's connection is watched."""
 HEARTBEAT = 15.0
 """Seconds of silence after which a stream sends a comment, so that proxies keep it."""
 
@@ -36,6 +40,8 @@ def check(request: Execute) -> bytes | None:
     """Checks what the types do not; gives the standard input as bytes."""
     check_command(request.command)
     check_env(request.env or {})
+    if request.cwd is not None:
+        check_path(request.cwd)
     if request.timeout is not None and request.timeout <= 0:
         raise InvalidRequestError(f"timeout is {request.timeout} ms; give more than 0, or leave it out for no limit")
     if request.stdin is None:
@@ -64,15 +70,13 @@ async def execute(session: Session, spec: Execute, http: Request) -> Response:
     stdin = check(spec)
     command = await _start(session, spec, stdin, http, KEEP)
     began = time.perf_counter()
-    gone = asyncio.ensure_future(disconnected(http))
+    timed_out = False
     try:
-        timeout = None if spec.timeout is None else spec.timeout / 1000
-        done, _ = await asyncio.wait({command.ended, gone}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        timed_out = not done
-        if command.ended not in done:
-            await command.kill()
+        # Most commands end at once: only for longer ones is it worth a task to see whether the caller is still there.
+        quick = WATCH_AFTER if spec.timeout is None else min(WATCH_AFTER, spec.timeout / 1000)
+        if not await _ends_within(command, quick):
+            timed_out = not await _ends_before(command, disconnected(http), spec.timeout)
     finally:
-        gone.cancel()
         if not command.ended.done():
             await command.kill()
     stdout, stdout_base64 = _text(command.output.kept("stdout"))
@@ -99,6 +103,33 @@ async def execute(session: Session, spec: Execute, http: Request) -> Response:
             timestamp=timestamp(),
         )
     )
+
+
+async def _ends_within(command: Command, seconds: float) -> bool:
+    loop = asyncio.get_running_loop()
+    late: asyncio.Future[None] = loop.create_future()
+    timer = loop.call_later(seconds, _set, late)
+    command.ended.add_done_callback(lambda _: _set(late))
+    await late
+    timer.cancel()
+    return command.ended.done()
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _ends_before(command: Command, gone: Coroutine[Any, Any, None], timeout: int | None) -> bool:
+    """Waits for the command's end or the caller's leaving; False when `timeout` (ms) is over first."""
+    leaving = asyncio.ensure_future(gone)
+    seconds = None if timeout is None else timeout / 1000
+    waiting: set[asyncio.Future[Any]] = {command.ended, leaving}
+    try:
+        done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    return bool(done)
 
 
 class EventStream(Response):
@@ -202,22 +233,22 @@ class Text:
     """
 
     def __init__(self) -> None:
-        self._tail = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = b""
 
-    def feed(self, chunk: bytes) -> tuple[str, str | None]:
-        data = self._tail + chunk if self._tail else chunk
-        self._tail = b""
-        try:
-            return data.decode(), None
-        except UnicodeDecodeError as error:
-            if error.reason == "unexpected end of data" and len(data) - error.start < 4:
-                data, self._tail = data[: error.start], data[error.start :]
-        return _text(data)
+    def feed(self, chunk: bytes, final: bool = False) -> tuple[str, str | None]:
+        data = self._held + chunk if self._held else chunk
+        text = self._decoder.decode(chunk, final)
+        self._held, _ = self._decoder.getstate()
+        if "\ufffd" in text:
+            used = data[: len(data) - len(self._held)]
+            if text.encode() != used:
+                return text, base64.b64encode(used).decode()
+        return text, None
 
     def end(self) -> tuple[str, str | None]:
         """What is left: the beginning of a character that never ended."""
-        data, self._tail = self._tail, b""
-        return _text(data)
+        return self.feed(b"", final=True)
 
 
 def _text(data: bytes) -> tuple[str, str | None]:

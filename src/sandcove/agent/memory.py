@@ -10,6 +10,7 @@ import os
 
 import msgspec
 
+from sandcove.errors import FileSystemError
 from sandcove.wire.models import SessionInfo
 
 __all__ = ["Memory", "SessionMemory"]
@@ -43,13 +44,25 @@ class Memory:
         """Writes it down; returns when the kernel has it."""
         line = msgspec.json.encode(Contents(self.env, self.sessions)) + b"\n"
         size = os.fstat(self._fd).st_size
-        os.pwrite(self._fd, line, size)
+        self._write(line, size)
         if size > _COMPACT:
-            os.pwrite(self._fd, line, 0)
+            self._write(line, 0)
             os.ftruncate(self._fd, len(line))
+
+    def _write(self, line: bytes, offset: int) -> None:
+        try:
+            written = os.pwrite(self._fd, line, offset)
+        except OSError as error:
+            raise FileSystemError(f"the sandbox's memory can't be written: {error.strerror}") from None
+        if written < len(line):
+            os.ftruncate(self._fd, offset)
+            raise FileSystemError("the sandbox's memory can't be written: the disk is full")
 
     def _load(self) -> Contents:
         data = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
+        if not data.endswith(b"\n"):
+            # A write was cut short: what comes next must begin a line of its own.
+            os.ftruncate(self._fd, data.rfind(b"\n") + 1)
         for line in reversed(data.split(b"\n")[:-1]):
             try:
                 return _decoder.decode(line)

@@ -15,6 +15,8 @@ __all__ = ["Output", "Stream", "bytes_waiting"]
 
 Stream = Literal["stdout", "stderr"]
 
+WATCH_AFTER = 0.002
+"""Seconds after which the pipes of a collected command are read while it runs."""
 READ_SIZE = 256 * 1024
 PIPE_SIZE = 1024 * 1024
 """A busy pipe is widened from the kernel's 64 KiB to this: fewer switches between writer and reader."""
@@ -47,6 +49,14 @@ class Output:
         self._left: dict[int, int] | None = None
         self._wake: asyncio.Future[None] | None = None
         self.truncated = False
+        self._watching: asyncio.TimerHandle | None = None
+        if keep is None:
+            self._watch()
+        else:
+            # What a short command prints waits in the pipe for its end: watching costs more than that takes.
+            self._watching = self._loop.call_later(WATCH_AFTER, self._watch)
+
+    def _watch(self) -> None:
         for fd in self._streams:
             self._loop.add_reader(fd, self._on_readable, fd)
 
@@ -77,6 +87,8 @@ class Output:
         """The command has ended: the bytes now in the pipes are the last that count."""
         if self._left is not None:
             return
+        if self._watching is not None:
+            self._watching.cancel()
         self._left = {fd: waiting for fd in self._streams if (waiting := bytes_waiting(fd))}
         for fd in list(self._streams):
             if fd not in self._left:
@@ -89,6 +101,8 @@ class Output:
 
     def abandon(self) -> None:
         """Nobody will take what is left: drop it, and read the pipes dry from here on."""
+        if self._watching is not None:
+            self._watching.cancel()
         self._chunks.clear()
         self._left = {}
         for fd in list(self._streams):
@@ -137,8 +151,7 @@ class Output:
 
     def _resume(self) -> None:
         self._paused = False
-        for fd in self._streams:
-            self._loop.add_reader(fd, self._on_readable, fd)
+        self._watch()
 
     def _discard(self, fd: int) -> None:
         """From here on the pipe belongs to what the command left behind: read it dry until its end."""

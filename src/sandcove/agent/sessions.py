@@ -14,7 +14,7 @@ from sandcove.agent.memory import Memory, SessionMemory
 from sandcove.agent.shell import Command, Shell
 from sandcove.errors import InvalidRequestError, PathNotFoundError, SessionAlreadyExistsError, SessionNotFoundError
 from sandcove.wire.models import DEFAULT_SESSION, WORKSPACE, CreateSession, SessionInfo
-from sandcove.wire.names import check_env, check_session_id
+from sandcove.wire.names import check_env, check_path, check_session_id
 
 __all__ = ["Session", "Sessions", "timestamp"]
 
@@ -131,6 +131,7 @@ class Sessions:
         """
         check_session_id(request.id)
         check_env(request.env or {})
+        check_path(request.cwd)
         if request.id in self._live or request.id in self._memory.sessions or request.id == DEFAULT_SESSION:
             raise SessionAlreadyExistsError(f"session {request.id!r} exists; use get_session, or delete it first")
         if not request.cwd.startswith("/"):

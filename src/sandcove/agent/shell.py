@@ -116,6 +116,7 @@ class Command:
         self.number = number
         self.line = ""
         self.new_env = b""
+        self.files = ["command", "out", "err"]
         self.output = output
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.launches = 0
@@ -168,6 +169,8 @@ class Shell:
         self._ready: asyncio.Future[None] | None = None
         self._turn = asyncio.Lock()
         self._keeping: asyncio.TimerHandle | None = None
+        # From a time before sleep there may be changes that no shell has met.
+        self._env_changed = True
         self._check: asyncio.TimerHandle | None = None
         self._killing: asyncio.Future[int] | None = None
         self._relaunch: asyncio.Future[None] | None = None
@@ -202,7 +205,12 @@ class Shell:
             if self._pid is None:
                 await self._start()
             running = self._prepare(command, cwd, env, stdin, keep)
-            await self._launch(running)
+            try:
+                await self._launch(running)
+            except BaseException:
+                self._current = None
+                running.output.abandon()
+                raise
         except BaseException:
             self._turn.release()
             raise
@@ -213,6 +221,7 @@ class Shell:
         """Sets and removes variables for the commands that start after this."""
         new = _records([name if value is None else f"{name}={value}" for name, value in env.items()])
         scratch.replace(self._state / "env", scratch.read(self._state / "env")[0] + new)
+        self._env_changed = True
 
     async def kill(self, command: Command) -> None:
         """Kills the running command's tree and the shell with it, but not what earlier commands left running."""
@@ -223,10 +232,10 @@ class Shell:
 
     def keep(self) -> None:
         """Writes the state to where it outlasts the room."""
-        saved = self._saved()
-        if saved is not None and saved.parent == self._run:
+        saved = self._saved(*self._written)
+        if saved:
             try:
-                scratch.replace(self._state / "saved", scratch.read(saved)[0])
+                scratch.replace(self._state / "saved", saved)
             except OSError as error:
                 _log.warning("the state of a session could not be kept: %s", error)
 
@@ -245,7 +254,7 @@ class Shell:
     async def _launch(self, running: Command) -> None:
         """Gives a prepared command to the shell; to a new one if this one has ended meanwhile."""
         running.launches += 1
-        self._current = running
+        self._current = None
         while True:
             if self._pid is None:
                 await self._start()
@@ -255,6 +264,7 @@ class Shell:
                 assert self._exit is not None
                 await asyncio.wait({self._exit})
                 continue
+            self._current = running
             break
         self._check = asyncio.get_running_loop().call_later(_CHECK_AFTER, self._check_on, running)
 
@@ -262,8 +272,11 @@ class Shell:
         self, command: str | list[str], cwd: str | None, env: dict[str, str] | None, stdin: bytes | None, keep: int | None
     ) -> Command:
         self._number = number = self._number + 1
-        self._run.mkdir(parents=True, exist_ok=True)
-        folder = os.open(self._run, os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            folder = os.open(self._run, os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._run.mkdir(parents=True)
+            folder = os.open(self._run, os.O_DIRECTORY | os.O_CLOEXEC)
         opened: list[int] = []
         try:
             words = [command] if isinstance(command, str) else command
@@ -278,12 +291,13 @@ class Shell:
             if apart:
                 pairs = [f"{name}={value}" for name, value in (env or {}).items()]
                 _write(folder, f"{number}.env", _records([cwd or self.cwd, *pairs]))
-            new_env, _ = scratch.read(self._state / "env")
+            new_env = scratch.read(self._state / "env")[0] if self._env_changed else b""
             if new_env:
                 _write(folder, f"{number}.newenv", new_env)
             running = Command(self, number, Output(opened[0], opened[1], keep=keep))
             opened.clear()
             running.new_env = new_env
+            running.files += [name for name, there in (("in", stdin is not None), ("env", apart), ("newenv", new_env)) if there]
             running.line = self._line(number, isinstance(command, list), apart, stdin is not None, bool(new_env))
             return running
         finally:
@@ -307,9 +321,8 @@ class Shell:
             what = f"( {enter}{what} )"
         stdin = f"{base}.in" if has_stdin else "/dev/null"
         parts += [
-            rf"\builtin printf '+{number}\0' >&{_STATUS_FD}",
-            f"_sandcove status {self._last_code}",
-            f"{what} <{stdin} >{base}.out 2>{base}.err {_SCRIPT_FD}<&- {_STATUS_FD}>&-",
+            rf"{{ \builtin printf '+{number}\0' >&{_STATUS_FD}; _sandcove status {self._last_code}; "
+            f"{what} {_STATUS_FD}>&-; }} <{stdin} >{base}.out 2>{base}.err {_SCRIPT_FD}<&-",
             rf"""\builtin printf '{number} %d %s\0' "$?" "${{DIRSTACK[0]}}" >&{_STATUS_FD}""",
             f"_sandcove save {number % 2}",
         ]
@@ -340,13 +353,19 @@ class Shell:
                 if self._ready is not None and not self._ready.done():
                     self._ready.set_result(None)
             elif self._current is not None and self._current.number == int(number):
+                if not self._current.begun:
+                    # It could not even open its output (a restricted shell, say). A new shell can.
+                    self._kill_shell()
+                    continue
                 self._forget_env(self._current.new_env)
                 self._over(int(code))
 
     def _forget_env(self, applied: bytes) -> None:
         """These changes are in the shell, and will be in its saved state; later ones are not yet."""
         if applied:
-            scratch.replace(self._state / "env", scratch.read(self._state / "env")[0].removeprefix(applied))
+            left = scratch.read(self._state / "env")[0].removeprefix(applied)
+            scratch.replace(self._state / "env", left)
+            self._env_changed = bool(left)
 
     def _check_on(self, running: Command) -> None:
         """A shell that reads on without having told the command's end never will: `builtin` was redefined, or `set -n`."""
@@ -373,9 +392,9 @@ class Shell:
         if self._keeping is not None:
             self._keeping.cancel()
         self._keeping = asyncio.get_running_loop().call_later(KEEP_AFTER, self.keep)
-        for suffix in ("command", "out", "err", "in", "env", "newenv"):
+        for name in running.files:
             with contextlib.suppress(OSError):
-                os.unlink(self._run / f"{running.number}.{suffix}")
+                os.unlink(f"{self._run}/{running.number}.{name}")
         running.finish(exit_code)
 
     # --- the shell's life -------------------------------------------------------------------------------
@@ -389,8 +408,10 @@ class Shell:
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._state.mkdir(parents=True, exist_ok=True)
-        saved = self._saved()
-        restore = _RESTORE.replace("@SAVED@", str(saved)) if saved else ""
+        saved = self._saved(*self._written, self._state / "saved")
+        if saved:
+            scratch.replace(self._run / "saved", saved)
+        restore = _RESTORE.replace("@SAVED@", str(self._run / "saved")) if saved else ""
         boot = _BOOT.replace("@RUN@", str(self._run)).replace("@END@", _END)
         scratch.replace(self._run / "boot", (_BEGIN + restore + boot).encode())
         # Bash names its script in its messages; by a link of this name they read as usual.
@@ -424,14 +445,20 @@ class Shell:
         os.write(control, f". {self._run}/boot\n".encode())
         await self._ready
 
-    def _saved(self) -> Path | None:
-        """The newest state file that was written to its end."""
-        newest: tuple[int, Path] | None = None
-        for path in (*(self._run / f"state.{name}" for name in ("0", "1", "exit")), self._state / "saved"):
+    @property
+    def _written(self) -> list[Path]:
+        """Where bash writes its state."""
+        return [self._run / f"state.{name}" for name in ("0", "1", "exit")]
+
+    @staticmethod
+    def _saved(*paths: Path) -> bytes:
+        """The newest of these states that was written to its end."""
+        newest, last = b"", -1
+        for path in paths:
             data, when = scratch.read(path)
-            if data.endswith(f"\n{_END}\n".encode()) and (newest is None or when > newest[0]):
-                newest = (when, path)
-        return newest[1] if newest else None
+            if when > last and data.endswith(f"\n{_END}\n".encode()):
+                newest, last = data, when
+        return newest
 
     def _children(self) -> list[int]:
         """What earlier commands left running: jobs in the background, and orphans that the shell has adopted."""
@@ -445,16 +472,30 @@ class Shell:
         os.close(self._status)
         os.close(self._control)
         self._pid = None
+        if self._ready is not None and not self._ready.done():
+            # Whoever starts it has the command in hand.
+            self._ready.set_exception(SandboxError(f"{BASH} ended while it started; is the sandbox's /usr damaged?"))
+            return
         running = self._current
         if running is None or running.killed or running.begun:
             self._over(exit_.result().exit_code)
         elif running.launches < _LAUNCHES:
-            self._relaunch = asyncio.ensure_future(self._launch(running))
+            self._relaunch = asyncio.ensure_future(self._launch_again(running))
         else:
             self._current = None
             running.fail(SandboxError(f"{BASH} ended {_LAUNCHES} times before the command began; it was not run"))
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(SandboxError(f"{BASH} ended while it started; is the sandbox's /usr damaged?"))
+
+    async def _launch_again(self, running: Command) -> None:
+        try:
+            try:
+                await self._launch(running)
+            except BaseException:
+                self._current = None
+                running.output.abandon()
+                raise
+        except SandboxError as error:
+            self._current = None
+            running.fail(error)
 
 
 def _records(words: list[str]) -> bytes:

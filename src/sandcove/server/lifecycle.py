@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandcove.errors import InvalidRequestError, SandboxError, SandboxNotFoundError
+from sandcove.errors import ConflictError, InvalidRequestError, SandboxError, SandboxNotFoundError
 from sandcove.home import Home
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
 from sandcove.server.states import State, move
-from sandcove.wire.models import CreateSandbox, SandboxInfo
+from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
 __all__ = ["Sandbox", "Sandboxes"]
+
+MAX_SLEEP_AFTER = 10**12
+"""Milliseconds: some thirty years."""
 
 _log = logging.getLogger("sandcove.server")
 
@@ -118,8 +121,8 @@ class Sandboxes:
             check_sandbox_id(spec.id)
         check_labels(spec.labels or {})
         check_env(spec.env or {})
-        if spec.sleep_after is not None and spec.sleep_after < 0:
-            raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) or more")
+        if spec.sleep_after is not None and not 0 <= spec.sleep_after <= MAX_SLEEP_AFTER:
+            raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_SLEEP_AFTER}")
         sandbox_id = spec.id or f"sb-{secrets.token_hex(8)}"
         while True:
             sandbox = self._all.get(sandbox_id)
@@ -168,13 +171,21 @@ class Sandboxes:
             self.touch(sandbox, note=sandbox.record.note)
             self.changed.set()
 
-    async def sleep(self, sandbox: Sandbox) -> None:
-        """Ends its processes and its room; files, environment and sessions stay."""
+    async def sleep(self, sandbox: Sandbox, if_idle: int | None = None) -> None:
+        """Ends its processes and its room; files, environment and sessions stay.
+
+        With `if_idle` (ms) only if it has not been in use for so long; the agent decides, and takes no call from then on.
+        """
         async with sandbox.turn:
             _still_there(sandbox)
             if sandbox.room is not None:
-                with contextlib.suppress(SandboxError):
-                    await ask(self._home.agent_socket(sandbox.record.id), "POST", "/api/rest", {})
+                try:
+                    rest = Rest(if_idle=if_idle)
+                    await ask(self._home.agent_socket(sandbox.record.id), "POST", "/api/rest", rest)
+                except ConflictError:
+                    return
+                except SandboxError as error:
+                    _log.warning("sandbox %s is put to sleep unasked: %s", sandbox.record.id, error)
                 await self._end_room(sandbox)
                 self.touch(sandbox, note=None)
 

@@ -49,7 +49,7 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox, home: Home) -> float:
         if sandbox.record.anonymous:
             await sandboxes.destroy(sandbox)
         else:
-            await sandboxes.sleep(sandbox)
+            await sandboxes.sleep(sandbox, if_idle=sandbox.record.sleep_after)
     except SandboxError as error:
         _log.warning("sandbox %s could not be asked whether it is idle: %s", sandbox.record.id, error)
     return limit

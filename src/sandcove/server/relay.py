@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sandcove.errors import ContainerNotReadyError, SandboxNetworkError
+from sandcove.errors import ContainerNotReadyError, SandboxNetworkError, error_from_wire
 from sandcove.wire.codec import decode_json, encode
 from sandcove.wire.http import END, Head, ResponseParser, chunk, request_head
 
@@ -49,6 +49,7 @@ async def ask(path: Path, method: str, target: str, body: Any = None) -> Any:
 
     Raises:
         ContainerNotReadyError: it does not answer, or not within five seconds.
+        SandboxError: its answer is an error.
     """
     try:
         async with asyncio.timeout(ASK_TIMEOUT):
@@ -66,13 +67,19 @@ async def _ask(path: Path, method: str, target: str, body: Any) -> Any:
         parser = ResponseParser()
         parser.expect(method)
         answer: list[bytes] = []
+        status = 0
         while True:
             received = await reader.read(READ_SIZE)
             for event in parser.feed(received) if received else parser.feed_eof():
-                if isinstance(event, bytes):
+                if isinstance(event, Head):
+                    status = event.status
+                elif isinstance(event, bytes):
                     answer.append(event)
                 elif event is END:
-                    return decode_json(b"".join(answer))
+                    content = decode_json(b"".join(answer))
+                    if status >= 400:
+                        raise error_from_wire(status, content)
+                    return content
     except (OSError, SandboxNetworkError) as error:
         raise ContainerNotReadyError(f"the sandbox ended during the call ({error}); call again") from None
     finally:

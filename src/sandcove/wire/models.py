@@ -28,6 +28,7 @@ __all__ = [
     "ReadFile",
     "ReadAnswer",
     "RenamePath",
+    "Rest",
     "SandboxInfo",
     "SandboxList",
     "SandboxState",
@@ -185,6 +186,12 @@ class SetEnv(Request):
 
     env: dict[str, str | None]
     session_id: str | None = None
+
+
+class Rest(Request):
+    """(ours, from the server) ``POST /api/rest``. Only if nothing has been in use for `if_idle` ms, when given."""
+
+    if_idle: int | None = None
 
 
 class PathOnly(Request):

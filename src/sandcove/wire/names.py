@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from sandcove.errors import InvalidRequestError, SecurityError
 
-__all__ = ["check_command", "check_env", "check_labels", "check_path", "check_sandbox_id", "check_session_id"]
+__all__ = ["check_command", "check_env", "check_labels", "check_mode", "check_path", "check_sandbox_id", "check_session_id"]
 
 RESERVED_IDS = frozenset({"www", "api", "admin", "root", "system", "cloudflare", "workers", "sandcove"})
 MAX_COMMAND_BYTES = 1024 * 1024
@@ -82,6 +82,13 @@ def check_path(path: str) -> str:
     if len(path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
         raise _too_long("the path", MAX_PATH_BYTES, "no Linux system call takes a longer one")
     return path
+
+
+def check_mode(mode: int) -> int:
+    """Permission bits: 0 to 0o7777."""
+    if not 0 <= mode <= 0o7777:
+        raise InvalidRequestError(f"mode {mode:#o} is no file mode; give permission bits such as 0o644")
+    return mode
 
 
 def check_command(command: str | list[str]) -> None:

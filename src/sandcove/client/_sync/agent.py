@@ -121,6 +121,12 @@ class Agent:
                         raise_for_error(response)
                     except Broken as error:
                         raise self.ended(error) from None
+                    except ContainerNotReadyError as error:
+                        # It was falling asleep, and has not begun with this.
+                        if last_try or error.details.get("begun") is not False or not isinstance(body, bytes):
+                            raise
+                        route = self._wake(client, route)
+                        continue
                 return response
         raise AssertionError("the second try returns or raises")
 

@@ -8,6 +8,7 @@ room's mount table.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ __all__ = ["ROOT_LINKS", "Entry", "HostPython", "Overlay", "RoomPlan", "bubblewr
 ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Links into /usr on a host with a merged /usr; folders of their own elsewhere."""
 _HOSTNAME = "sandbox"
+_PLAIN = ("/etc", "/usr", *(f"/{name}" for name in ROOT_LINKS))
 _PARTS = "/run/room"
 """Where bubblewrap shows the parts of the overlays; fixed and plain, so that mount options need no escapes."""
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -99,7 +101,8 @@ def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str) -> Room
     """
     overlays, binds, folders = [], [], [str(folder / "root"), str(folder / "layers")]
     for number, (lower, target) in enumerate([(str(etc), "/etc"), *((path, path) for path in copied)]):
-        name = target.strip("/").replace("/", "-")
+        # Plain and short whatever the host's path is: the name stands in mount options.
+        name = target[1:] if target in _PLAIN else hashlib.sha256(target.encode()).hexdigest()[:16]
         shown = f"{_PARTS}/{number}"
         binds.append((lower, shown))
         folders += [str(folder / "layers" / name / part) for part in ("", "upper", "work")]
