@@ -60,8 +60,8 @@ __all__ = [
     "SessionNotFoundError",
     "TooLargeError",
     "error_from_wire",
-    "error_tree",
     "error_to_wire",
+    "error_tree",
 ]
 
 

@@ -1,15 +1,15 @@
 """Where Sandcove keeps things on this machine: one folder, mode 0700, laid out here and nowhere else.
 
-    home/
-      server.sock       the local server's Unix socket (mode 0600)
-      server.lock       held by the running server
-      server.log        its log, also of a server that started by itself
-      registry.db       SQLite: which sandboxes exist
-      templates/        read-only lower layers that rooms share
-      sandboxes/<id>/   one sandbox's files: upper layers of its mounts, its agent's saved state
-      run/<id>.sock     the agents' Unix sockets
-      spare/            a room made ahead for the next sandbox
-      trash/            what is being deleted
+home/
+  server.sock       the local server's Unix socket (mode 0600)
+  server.lock       held by the running server
+  server.log        its log, also of a server that started by itself
+  registry.db       SQLite: which sandboxes exist
+  templates/        read-only lower layers that rooms share
+  sandboxes/<id>/   one sandbox's files: upper layers of its mounts, its agent's saved state
+  run/<id>.sock     the agents' Unix sockets
+  spare/            a room made ahead for the next sandbox
+  trash/            what is being deleted
 """
 
 from __future__ import annotations

@@ -57,4 +57,3 @@ def _empty(folder: int, top: int, waiting: deque[str]) -> None:
             new = f".deleting-{os.urandom(12).hex()}"
             os.rename(name, new, src_dir_fd=folder, dst_dir_fd=top)
             waiting.append(new)
-

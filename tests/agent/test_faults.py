@@ -76,7 +76,9 @@ def test_a_file_path_is_run_by_the_shell(session: Session, name: str) -> None:
     assert session.exec("find / -xdev -name pwned").stdout == ""
 
 
-@pytest.mark.parametrize("content", ["SANDBOX_EOF", "a\nSANDBOX_EOF\ntouch /tmp/pwned\n", "EOF\n", "$(id)", "`id`", "\\", "'"])
+@pytest.mark.parametrize(
+    "content", ["SANDBOX_EOF", "a\nSANDBOX_EOF\ntouch /tmp/pwned\n", "EOF\n", "$(id)", "`id`", "\\", "'"]
+)
 def test_a_line_of_the_content_ends_the_write(session: Session, content: str) -> None:
     session.write_file("/tmp/content", content)
     assert session.read_file("/tmp/content") == content
@@ -127,7 +129,11 @@ def test_secrets_of_the_server_are_in_the_environment_of_process_1(monkeypatch: 
     with Sandbox() as box:
         seen = box.exec("cat /proc/*/environ | tr '\\0' '\\n' | sort -u; env").stdout
     names = {line.partition("=")[0] for line in seen.splitlines()}
-    secret = {name for name in os.environ if name not in {"PATH", "HOME", "PWD", "SHLVL", "LANG", "USER", "LOGNAME", "SHELL", "_"}}
+    secret = {
+        name
+        for name in os.environ
+        if name not in {"PATH", "HOME", "PWD", "SHLVL", "LANG", "USER", "LOGNAME", "SHELL", "_"}
+    }
     assert not names & (secret - {"TMPDIR", "TERM"}), names & secret
     assert "SANDCOVE_HOME" not in seen and str(home) not in seen
 

@@ -109,7 +109,9 @@ def test_a_background_child_in_a_stream(session: Session) -> None:
 
 def test_output_that_comes_with_the_end_is_whole(session: Session) -> None:
     for number in range(100):
-        assert session.exec(f"echo {number}; echo e{number} >&2; (echo sub{number})").stdout == f"{number}\nsub{number}\n"
+        assert (
+            session.exec(f"echo {number}; echo e{number} >&2; (echo sub{number})").stdout == f"{number}\nsub{number}\n"
+        )
 
 
 def test_more_than_is_collected_is_dropped_and_told(session: Session) -> None:

@@ -75,7 +75,9 @@ def test_relative_paths_start_in_the_session_s_folder(session: Session) -> None:
 
 def test_a_cwd_and_env_of_one_command_change_nothing(session: Session) -> None:
     session.exec("export A=before; b=1; f() { echo f; }")
-    result = session.exec("echo $PWD $A $N $b; f; cd /; A=x; b=2; export C=3; exit 4", cwd="/usr", env={"A": "a b", "N": "n"})
+    result = session.exec(
+        "echo $PWD $A $N $b; f; cd /; A=x; b=2; export C=3; exit 4", cwd="/usr", env={"A": "a b", "N": "n"}
+    )
     assert (result.stdout, result.exit_code) == ("/usr a b n 1\nf\n", 4)
     assert session.exec('echo "$PWD|$A|$N|$b|$C"').stdout == "/workspace|before||1|\n"
     assert session.exec("echo $N", env={"N": "'; touch /tmp/pwned; '"}).stdout == "'; touch /tmp/pwned; '\n"
@@ -84,7 +86,22 @@ def test_a_cwd_and_env_of_one_command_change_nothing(session: Session) -> None:
 
 
 def test_no_shell_sees_a_list(session: Session) -> None:
-    words = ["*", "$HOME", "a b", "it's", 'say "x"', "new\nline", "", "-n", "\\", "~", "`id`", "; exit 9", "é\u2028", "\x7f\x01"]
+    words = [
+        "*",
+        "$HOME",
+        "a b",
+        "it's",
+        'say "x"',
+        "new\nline",
+        "",
+        "-n",
+        "\\",
+        "~",
+        "`id`",
+        "; exit 9",
+        "é\u2028",
+        "\x7f\x01",
+    ]
     assert session.exec(["printf", "%s\\0", *words]).stdout == "".join(f"{word}\0" for word in words)
     session.exec("printf() { echo function; }; alias true=false; export V=1")
     assert session.exec(["printf", "program"]).stdout == "program"
@@ -159,7 +176,9 @@ def test_sessions_without_isolation_see_each_other(shared: Sandbox) -> None:
 def test_the_end_of_a_session_ends_all_its_processes(shared: Sandbox, home: Path, isolation: bool) -> None:
     before = processes.of_sandbox(home, shared.id)
     ending = shared.create_session("ending", isolation=isolation)
-    ending.exec("sleep 1005 & (sleep 1006 &) ; (setsid sleep 1007 &); nohup sleep 1008 >/dev/null 2>&1 & trap '' TERM HUP")
+    ending.exec(
+        "sleep 1005 & (sleep 1006 &) ; (setsid sleep 1007 &); nohup sleep 1008 >/dev/null 2>&1 & trap '' TERM HUP"
+    )
     assert len(processes.of_sandbox(home, shared.id)) >= len(before) + 5
     shared.delete_session("ending")
     left = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes.of_sandbox(home, shared.id) - before]
@@ -212,7 +231,9 @@ def test_state_outlasts_sleep(make_sandbox: MakeSandbox, half_way: str) -> None:
 
 def test_processes_are_asked_to_end_before_sleep(make_sandbox: MakeSandbox) -> None:
     box = make_sandbox("asked")
-    box.exec("(trap 'echo asked > /workspace/told; exit' TERM; echo > /tmp/up; sleep 1000 & wait) & while [ ! -e /tmp/up ]; do :; done")
+    box.exec(
+        "(trap 'echo asked > /workspace/told; exit' TERM; echo > /tmp/up; sleep 1000 & wait) & while [ ! -e /tmp/up ]; do :; done"
+    )
     box.sleep()
     assert box.read_file("/workspace/told") == "asked\n"
     assert box.exec("pgrep -c sleep").stdout == "0\n"

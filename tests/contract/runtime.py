@@ -147,7 +147,9 @@ async def a_cancelled_open_leaves_nothing(bench: Bench) -> None:
 
 async def delete_removes_the_files(bench: Bench) -> None:
     room = await bench.open("a")
-    await bench.run("a", "mkdir -p /workspace/x/y; echo > /workspace/x/y/z; chmod 000 /workspace/x/y/z /workspace/x/y /workspace/x")
+    await bench.run(
+        "a", "mkdir -p /workspace/x/y; echo > /workspace/x/y/z; chmod 000 /workspace/x/y/z /workspace/x/y /workspace/x"
+    )
     await room.end()
     await bench.runtime.delete(bench.spec("a").folder)
     assert not bench.spec("a").folder.exists()
@@ -171,7 +173,10 @@ async def the_isolation_that_is_told_is_real(bench: Bench) -> None:
     uid_map = await bench.run("a", "cat /proc/self/uid_map")
     assert uid_map.split()[2] != "4294967295"
     assert room.isolation.network == "loopback"
-    assert await bench.run("a", "ls /sys/class/net 2>/dev/null || awk -F: 'NR>2{print $1}' /proc/net/dev | tr -d ' '") == "lo\n"
+    assert (
+        await bench.run("a", "ls /sys/class/net 2>/dev/null || awk -F: 'NR>2{print $1}' /proc/net/dev | tr -d ' '")
+        == "lo\n"
+    )
     for folder in room.isolation.copy_on_write:
         marker = f"{folder}/sandcove-contract"
         assert await bench.run("a", f"touch {marker} && echo written") == "written\n"

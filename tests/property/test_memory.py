@@ -40,7 +40,9 @@ def test_the_last_save_is_what_is_loaded(saves: list[dict[str, str]]) -> None:
             put(memory, env)
             again = Memory(fd)
             assert again.env == env
-            assert {name: session.env for name, session in again.sessions.items()} == {n: {n: v} for n, v in env.items()}
+            assert {name: session.env for name, session in again.sessions.items()} == {
+                n: {n: v} for n, v in env.items()
+            }
 
 
 @given(st.lists(envs, min_size=1, max_size=6), st.data())

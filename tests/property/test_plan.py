@@ -23,7 +23,19 @@ folders = st.lists(names, min_size=1, max_size=5).map(lambda parts: "/" + "/".jo
 under_usr = folders.map(lambda path: "/usr" + path)
 pythons = st.builds(HostPython, folders | under_usr, folders | under_usr)
 links = st.lists(st.sampled_from(ROOT_LINKS), unique=True)
-TAKES_ONE = {"--uid", "--gid", "--hostname", "--info-fd", "--proc", "--dev", "--tmpfs", "--chdir", "--size", "--perms", "--dir"}
+TAKES_ONE = {
+    "--uid",
+    "--gid",
+    "--hostname",
+    "--info-fd",
+    "--proc",
+    "--dev",
+    "--tmpfs",
+    "--chdir",
+    "--size",
+    "--perms",
+    "--dir",
+}
 TAKES_TWO = {"--bind", "--ro-bind", "--symlink", "--setenv"}
 
 
@@ -41,9 +53,7 @@ def test_no_copied_folder_lies_in_another(python: HostPython, root_folders: list
 
 
 @given(pythons, links, folders, folders)
-def test_the_arguments_are_well_formed(
-    python: HostPython, root_folders: list[str], folder: str, etc: str
-) -> None:
+def test_the_arguments_are_well_formed(python: HostPython, root_folders: list[str], folder: str, etc: str) -> None:
     copied = copied_folders(python, root_folders)
     plan = plan_room(Path(folder), Path(etc), copied, search_path(python))
     words = bubblewrap_arguments(plan, info_fd=11, holder_fd=12)

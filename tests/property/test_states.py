@@ -29,7 +29,7 @@ def test_nothing_becomes_what_it_is(state: State) -> None:
 def test_every_state_is_reached_and_destruction_is_final() -> None:
     reached = {State.ASLEEP}
     for _ in State:
-        for old in list(reached):
+        for old in reached:
             for new in State:
                 try:
                     reached.add(move(old, new))

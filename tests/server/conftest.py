@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 
-
 @dataclass
 class Answer:
     """An answer to a raw request."""

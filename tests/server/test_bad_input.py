@@ -50,7 +50,24 @@ SERVER: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/v1/sandboxes", {"env": {"A": "\0"}}, 400, "INVALID_REQUEST"),
     ("POST", "/v1/sandboxes", {"env": {"A": "x" * HUGE}}, 400, "INVALID_REQUEST"),
 ]
-for name in ("", "A", "-a", "a-", "a.b", "a/b", "..", "a" * 64, "root", "admin", "a\0", "é", "a b", "%2e%2e", "a\n", "x" * HUGE):
+for name in (
+    "",
+    "A",
+    "-a",
+    "a-",
+    "a.b",
+    "a/b",
+    "..",
+    "a" * 64,
+    "root",
+    "admin",
+    "a\0",
+    "é",
+    "a b",
+    "%2e%2e",
+    "a\n",
+    "x" * HUGE,
+):
     SERVER.append(("POST", "/v1/sandboxes", {"id": name}, 400, "SECURITY"))
 
 

@@ -133,7 +133,13 @@ def test_a_killed_room_is_opened_anew(served: Path, who: str) -> None:
     names = {pid: os.readlink(f"/proc/{pid}/exe") for pid in lived}
     bwrap = [pid for pid, name in names.items() if name.endswith("/bwrap")]
     holder = [pid for pid, name in names.items() if "memfd" in name]
-    victims = {"the agent": python[:1], "its helpers": python[1:], "bwrap": bwrap[:1], "the first process": holder, "all": lived}
+    victims = {
+        "the agent": python[:1],
+        "its helpers": python[1:],
+        "bwrap": bwrap[:1],
+        "the first process": holder,
+        "all": lived,
+    }
     assert victims[who], names
     for pid in victims[who]:
         try:

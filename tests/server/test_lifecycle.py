@@ -82,7 +82,9 @@ def test_info_neither_creates_nor_wakes(home: Path) -> None:
 
 def test_sleep_and_wake_are_harmless_twice(home: Path) -> None:
     box = get_sandbox("twice")
-    assert [box.wake().state, box.wake().state, box.sleep().state, box.sleep().state] == ["running"] * 2 + ["asleep"] * 2
+    assert [box.wake().state, box.wake().state, box.sleep().state, box.sleep().state] == ["running"] * 2 + [
+        "asleep"
+    ] * 2
     box.destroy()
 
 
@@ -137,7 +139,11 @@ def test_an_idle_anonymous_sandbox_is_destroyed(home: Path) -> None:
 def test_an_anonymous_sandbox_ends_with_its_client(home: Path, ending: int) -> None:
     code = "import sys; from sandcove import Sandbox; box = Sandbox(); box.exec('sleep 1001 &'); print(box.id, flush=True); sys.stdin.read()"
     client = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert client.stdout is not None
     name = client.stdout.readline().strip()

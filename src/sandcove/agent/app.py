@@ -230,7 +230,7 @@ class Agent:
     def _query_path(self, http: Request) -> str:
         query = http.query_params
         if unknown := set(query) - {"path", "sessionId", "mode"}:
-            raise InvalidRequestError(f"unknown query parameter {sorted(unknown)[0]!r}")
+            raise InvalidRequestError(f"unknown query parameter {min(unknown)!r}")
         if "path" not in query:
             raise InvalidRequestError("the query parameter 'path' is missing")
         return self._path(query["path"], query.get("sessionId", DEFAULT_SESSION))

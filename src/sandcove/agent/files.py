@@ -19,7 +19,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
-from sandcove.errors import FileSystemError, InvalidRequestError, PathExistsError, PathNotFoundError, SandboxError, TooLargeError
+from sandcove.errors import (
+    FileSystemError,
+    InvalidRequestError,
+    PathExistsError,
+    PathNotFoundError,
+    SandboxError,
+    TooLargeError,
+)
 from sandcove.trees import delete_tree
 from sandcove.wire.models import FileInfo, Permissions
 
@@ -286,7 +293,9 @@ def _info(path: str, status: os.stat_result, relative: str) -> FileInfo:
         relative_path=text(relative),
         type=kind,
         size=status.st_size,
-        modified_at=datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        modified_at=datetime.fromtimestamp(status.st_mtime, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z"),
         mode=stat.filemode(mode)[1:],
         permissions=Permissions(
             readable=bool(mode & 0o400), writable=bool(mode & 0o200), executable=bool(mode & 0o100)

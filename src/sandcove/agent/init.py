@@ -282,7 +282,7 @@ def _run(channel_fd: int, own_mounts: bool) -> NoReturn:
         channel = socket.socket(fileno=_CHANNEL)
         channel.send(b"ready")
         _serve(channel)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the agent must hear of it
         with contextlib.suppress(OSError):
             os.write(_CHANNEL, f"{error}".encode()[:4096])
     os._exit(1)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn
 
-import anyio._backends._asyncio
+import anyio._backends._asyncio as anyio_on_asyncio
 
 from sandcove import linux
 from sandcove.agent.app import Agent
@@ -36,7 +36,7 @@ from sandcove.wire.models import DEFAULT_SESSION
 
 __all__ = ["PRELOADED", "main", "preload"]
 
-PRELOADED = (anyio._backends._asyncio, base64, concurrent.futures.thread, encodings.idna, json, mimetypes)
+PRELOADED = (anyio_on_asyncio, base64, concurrent.futures.thread, encodings.idna, json, mimetypes)
 """Modules that the standard library and the web framework import late."""
 
 _agent = Agent()
@@ -59,9 +59,7 @@ def preload() -> None:
     gc.freeze()
 
 
-def main(
-    channel: socket.socket, listener: socket.socket, memory_fd: int, path: str, mount: Callable[[], None]
-) -> None:
+def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: str, mount: Callable[[], None]) -> None:
     """Runs until the room ends.
 
     Args:
@@ -84,7 +82,7 @@ def main(
         "LOGNAME": "root",
         "SHELL": "/bin/bash",
         "LANG": "C.UTF-8",
-        "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
+        "TMPDIR": "/tmp",
     }
 
     async def serve() -> None:

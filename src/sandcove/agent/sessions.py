@@ -181,8 +181,8 @@ class Sessions:
             return
         _apply(env, self._memory.env)
         self._memory.save()
-        for name in self.names():
-            self.get(name).set_env(env)
+        for each in self.names():
+            self.get(each).set_env(env)
 
     def _open(self, info: SessionInfo, env: Mapping[str, str]) -> Session:
         self._numbers += 1

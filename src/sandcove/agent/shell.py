@@ -1,10 +1,10 @@
 """One long-lived bash: runs a session's commands, survives whatever they do, keeps their state.
 
-How a command runs. Bash reads its program from a pipe, as a script; the agent writes it one line a command, made of fixed text and numbers only. The user's text lies in a file beside it, and the command's
-standard output and error are two FIFOs that the agent holds open for reading before bash opens them. So no
-user text is ever quoted, a command can't eat the shell's own input, and what a background child goes on
-printing reaches nobody else's result. The exit code comes on a descriptor of its own (251), which the
-command does not have.
+How a command runs. Bash reads its program from a pipe, as a script; the agent writes it one line a command, made of
+fixed text and numbers only. The user's text lies in a file beside it, and the command's standard output and error are
+two FIFOs that the agent holds open for reading before bash opens them. So no user text is ever quoted, a command can't
+eat the shell's own input, and what a background child goes on printing reaches nobody else's result. That a command
+has begun, and its exit code, come on a descriptor of their own (251), which the command does not have.
 
 How state lasts. After each command (when its answer is out already) and on `exit`, bash writes its variables,
 functions, aliases and options to a file in memory. When the shell dies (`exit 3`, `set -e`, `exec`, a kill, a
@@ -69,9 +69,12 @@ _BOOT = r"""
 builtin shopt -s expand_aliases
 _sandcove() {
   case $1 in
-    status)
+    begin)
+      # In a restricted shell no command has its output: a new shell must take over.
+      [[ $- == *r* ]] && builtin kill -9 $$
+      builtin printf '+%d\0' "$2" >&251
       [[ $- == *e* ]] && builtin return 0
-      builtin return "$2" ;;
+      builtin return "$3" ;;
     env)
       while IFS= builtin read -r -d '' _sandcove_pair; do
         case $_sandcove_pair in
@@ -269,7 +272,12 @@ class Shell:
         self._check = asyncio.get_running_loop().call_later(_CHECK_AFTER, self._check_on, running)
 
     def _prepare(
-        self, command: str | list[str], cwd: str | None, env: dict[str, str] | None, stdin: bytes | None, keep: int | None
+        self,
+        command: str | list[str],
+        cwd: str | None,
+        env: dict[str, str] | None,
+        stdin: bytes | None,
+        keep: int | None,
     ) -> Command:
         self._number = number = self._number + 1
         try:
@@ -297,7 +305,9 @@ class Shell:
             running = Command(self, number, Output(opened[0], opened[1], keep=keep))
             opened.clear()
             running.new_env = new_env
-            running.files += [name for name, there in (("in", stdin is not None), ("env", apart), ("newenv", new_env)) if there]
+            running.files += [
+                name for name, there in (("in", stdin is not None), ("env", apart), ("newenv", new_env)) if there
+            ]
             running.line = self._line(number, isinstance(command, list), apart, stdin is not None, bool(new_env))
             return running
         finally:
@@ -309,33 +319,33 @@ class Shell:
         base = f"{self._run}/{number}"
         parts = []
         if new_env:
-            parts.append(f"_sandcove env {base}.newenv")
+            parts.append(rf"\_sandcove env {base}.newenv")
         if is_list:
             parts.append(rf"\builtin mapfile -d '' -t _sandcove_command <{base}.command")
             what = r'\builtin exec -- "${_sandcove_command[@]}"'
         else:
             parts.append(rf"IFS= \builtin read -r -d '' _sandcove_command <{base}.command")
             what = r'\builtin eval "$_sandcove_command"'
-        enter = rf"_sandcove enter {base}.env || \builtin exit 1; " if apart else ""
+        enter = rf"\_sandcove enter {base}.env || \builtin exit 1; " if apart else ""
         if is_list or apart:
             what = f"( {enter}{what} )"
         stdin = f"{base}.in" if has_stdin else "/dev/null"
         parts += [
-            rf"{{ \builtin printf '+{number}\0' >&{_STATUS_FD}; _sandcove status {self._last_code}; "
-            f"{what} {_STATUS_FD}>&-; }} <{stdin} >{base}.out 2>{base}.err {_SCRIPT_FD}<&-",
+            rf"\_sandcove begin {number} {self._last_code}",
+            f"{what} <{stdin} >{base}.out 2>{base}.err {_SCRIPT_FD}<&- {_STATUS_FD}>&-",
             rf"""\builtin printf '{number} %d %s\0' "$?" "${{DIRSTACK[0]}}" >&{_STATUS_FD}""",
-            f"_sandcove save {number % 2}",
+            rf"\_sandcove save {number % 2}",
         ]
         # Bash reads a pipe a line at a time: while it is busy with the first line, the second waits in the pipe.
         return "; ".join(parts) + f"\n{_NEXT}"
 
-    def _on_status(self) -> None:
+    def _on_status(self, status: int) -> None:
         try:
-            data = os.read(self._status, 65536)
+            data = os.read(status, 65536)
         except BlockingIOError:
             return
         if not data:
-            asyncio.get_running_loop().remove_reader(self._status)
+            asyncio.get_running_loop().remove_reader(status)
             return
         *records, self._status_tail = (self._status_tail + data).split(b"\0")
         self._status_tail = self._status_tail[-_LONGEST_RECORD:]
@@ -354,7 +364,7 @@ class Shell:
                     self._ready.set_result(None)
             elif self._current is not None and self._current.number == int(number):
                 if not self._current.begun:
-                    # It could not even open its output (a restricted shell, say). A new shell can.
+                    # Our own words in the shell were taken. A new shell has them back.
                     self._kill_shell()
                     continue
                 self._forget_env(self._current.new_env)
@@ -368,11 +378,11 @@ class Shell:
             self._env_changed = bool(left)
 
     def _check_on(self, running: Command) -> None:
-        """A shell that reads on without having told the command's end never will: `builtin` was redefined, or `set -n`."""
+        """A shell that reads on without having told the command's end never will (`set -n`, say)."""
         if self._current is not running:
             return
         if bytes_waiting(self._control) == 0:
-            self._on_status()
+            self._on_status(self._status)
             if self._current is running:
                 self._kill_shell()
                 return
@@ -439,7 +449,7 @@ class Shell:
         os.set_blocking(status, False)
         self._control, self._status, self._status_tail = control, status, b""
         self._ready = loop.create_future()
-        loop.add_reader(status, self._on_status)
+        loop.add_reader(status, self._on_status, status)
         self._exit = exit_
         exit_.add_done_callback(self._on_exit)
         os.write(control, f". {self._run}/boot\n".encode())
@@ -467,7 +477,7 @@ class Shell:
     def _on_exit(self, exit_: asyncio.Future[Exit]) -> None:
         # A status that was written before the death counts: read it first.
         with contextlib.suppress(OSError, ValueError):
-            self._on_status()
+            self._on_status(self._status)
         asyncio.get_running_loop().remove_reader(self._status)
         os.close(self._status)
         os.close(self._control)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -125,6 +126,11 @@ async def receive_folder(http: Request, init: Init, env: Mapping[str, str], path
         raise InvalidRequestError(f"the archive could not be unpacked into {path}: {reason or exit_}")
 
 
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class _Tar:
     """A tar that runs among user code."""
 
@@ -169,9 +175,10 @@ class _Tar:
                 view = view[os.write(self._stdin, view) :]
             except BlockingIOError:
                 writable: asyncio.Future[None] = loop.create_future()
-                loop.add_writer(self._stdin, lambda f: f.done() or f.set_result(None), writable)
+                loop.add_writer(self._stdin, _set, writable)
                 try:
-                    await asyncio.wait({writable, self.exit}, return_when=asyncio.FIRST_COMPLETED)
+                    waiting: set[asyncio.Future[Any]] = {writable, self.exit}
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     loop.remove_writer(self._stdin)
             except BrokenPipeError:
@@ -190,4 +197,3 @@ class _Tar:
             self.output.abandon()
             await self._init.signal(self._pid, 9)
             await self.exit
-

@@ -1,11 +1,11 @@
 """The control plane: one process that creates, wakes, sleeps, lists and destroys sandboxes, and relays to agents.
 
-    __main__.py   the process: `python -m sandcove.server`
-    config.py     every setting, in one table
-    app.py        the routes of the server wire
-    lifecycle.py  sandboxes by id, and what can happen to each
-    states.py     the states of a sandbox and the moves between them
-    registry.py   which sandboxes exist, in SQLite
-    reaper.py     idleness: puts sandboxes to sleep, ends what nobody uses
-    relay.py      HTTP to an agent's Unix socket
+__main__.py   the process: `python -m sandcove.server`
+config.py     every setting, in one table
+app.py        the routes of the server wire
+lifecycle.py  sandboxes by id, and what can happen to each
+states.py     the states of a sandbox and the moves between them
+registry.py   which sandboxes exist, in SQLite
+reaper.py     idleness: puts sandboxes to sleep, ends what nobody uses
+relay.py      HTTP to an agent's Unix socket
 """

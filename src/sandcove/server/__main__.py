@@ -1,4 +1,4 @@
-"""The server's process: ``python -m sandcove.server``; `sandcove serve` is it, and the SDK starts it with ``--auto``."""
+"""The server's process, ``python -m sandcove.server``: `sandcove serve` is it, the SDK starts it with ``--auto``."""
 
 from __future__ import annotations
 

@@ -70,14 +70,14 @@ class Server:
             return Lease(http, self._sandboxes, sandbox, _local(http), created)
         return self._answer(http, sandbox, 201 if created else 200)
 
-    async def list(self, http: Request) -> Response:
+    async def find(self, http: Request) -> Response:
         labels = {}
         for key, value in http.query_params.multi_items():
             name, equals, wanted = value.partition("=")
             if key != "label" or not equals:
                 raise InvalidRequestError(f"query {key}={value!r} is not understood; filter by label=NAME=VALUE")
             labels[name] = wanted
-        found = self._sandboxes.list(labels)
+        found = self._sandboxes.find(labels)
         infos = [self._sandboxes.info(sandbox, local=_local(http)) for sandbox in found]
         return json(SandboxList(sandboxes=infos, count=len(infos)))
 
@@ -128,7 +128,7 @@ class Server:
         ]
 
     async def sandboxes(self, http: Request) -> Response:
-        return await (self.create(http) if http.method == "POST" else self.list(http))
+        return await (self.create(http) if http.method == "POST" else self.find(http))
 
     async def sandbox(self, http: Request) -> Response:
         return await (self.destroy(http) if http.method == "DELETE" else self.get(http))

@@ -30,7 +30,11 @@ class Setting:
 
 SETTINGS = (
     Setting("sleep_after", 1200.0, "seconds of idleness after which a sandbox sleeps, if it has no value of its own"),
-    Setting("idle_stop", 300.0, "seconds without live sandboxes and clients after which a server that started by itself stops; 0: never"),
+    Setting(
+        "idle_stop",
+        300.0,
+        "seconds without live sandboxes and clients after which a server that started by itself stops; 0: never",
+    ),
 )
 
 

@@ -81,7 +81,7 @@ class Sandboxes:
             raise SandboxNotFoundError(f"sandbox {sandbox_id!r} does not exist; create it first")
         return found
 
-    def list(self, labels: Mapping[str, str]) -> list[Sandbox]:
+    def find(self, labels: Mapping[str, str]) -> list[Sandbox]:
         """Those that have all of these labels, oldest first."""
         found = [s for s in self._all.values() if labels.items() <= s.record.labels.items()]
         return sorted(found, key=lambda s: (s.record.created_at, s.record.id))
@@ -174,7 +174,8 @@ class Sandboxes:
     async def sleep(self, sandbox: Sandbox, if_idle: int | None = None) -> None:
         """Ends its processes and its room; files, environment and sessions stay.
 
-        With `if_idle` (ms) only if it has not been in use for so long; the agent decides, and takes no call from then on.
+        With `if_idle` (ms) only if it has not been in use for so long: the agent decides, and takes no
+        call from then on.
         """
         async with sandbox.turn:
             _still_there(sandbox)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 
+from sandcove.asgi import Listener
 from sandcove.errors import SandboxError
 from sandcove.home import Home
 from sandcove.server.lifecycle import Sandbox, Sandboxes
@@ -55,11 +56,11 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox, home: Home) -> float:
     return limit
 
 
-async def wait_until_idle(sandboxes: Sandboxes, connections: object, seconds: float) -> None:
+async def wait_until_idle(sandboxes: Sandboxes, listener: Listener, seconds: float) -> None:
     """Returns when for `seconds` no sandbox has run and no connection was open."""
     step = min(seconds / 4, 15.0)
     idle_since = time.monotonic()
     while time.monotonic() - idle_since < seconds:
         await asyncio.sleep(step)
-        if sandboxes.running() or connections.connections:  # type: ignore[attr-defined]
+        if sandboxes.running() or listener.connections:
             idle_since = time.monotonic()

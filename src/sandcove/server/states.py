@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from sandcove.errors import ConflictError
 
 __all__ = ["State", "move"]
 
 
-class State(str, Enum):
+class State(StrEnum):
     """A sandbox is asleep when only its files are there, and running when it has a room."""
 
     ASLEEP = "asleep"

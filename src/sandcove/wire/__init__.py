@@ -1,12 +1,14 @@
 """What crosses the wire, written once for both ends. Imports nothing of ours but `errors`.
 
-    models.py   the JSON bodies of the server wire (``/v1``) and the agent wire (``/api``)
-    events.py   the events of the streams
-    names.py    what a sandbox id, a session name, a label and an environment variable may be
-    http.py     a sans-I/O HTTP/1.1 client core (SDK transport, relay)
-    sse.py      server-sent events: encoder and incremental decoder
-    codec.py    JSON in and out, with errors that name the field
+models.py   the JSON bodies of the server wire (``/v1``) and the agent wire (``/api``)
+events.py   the events of the streams
+names.py    what a sandbox id, a session name, a label and an environment variable may be
+http.py     a sans-I/O HTTP/1.1 client core (SDK transport, relay)
+sse.py      server-sent events: encoder and incremental decoder
+codec.py    JSON in and out, with errors that name the field
 """
+
+from __future__ import annotations
 
 WIRE_VERSION = 1
 """Raised when a change would break an older client or server."""

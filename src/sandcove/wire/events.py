@@ -12,7 +12,10 @@ __all__ = ["ExecEvent"]
 
 
 class ExecEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """One event of ``POST /api/execute/stream``: ``start``, any of ``stdout`` and ``stderr``, then ``complete`` or ``error``."""
+    """One event of ``POST /api/execute/stream``.
+
+    First ``start``, then any of ``stdout`` and ``stderr``, last ``complete`` or ``error``.
+    """
 
     type: Literal["start", "stdout", "stderr", "complete", "error"]
     timestamp: str

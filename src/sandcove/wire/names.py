@@ -7,7 +7,15 @@ from collections.abc import Mapping
 
 from sandcove.errors import InvalidRequestError, SecurityError
 
-__all__ = ["check_command", "check_env", "check_labels", "check_mode", "check_path", "check_sandbox_id", "check_session_id"]
+__all__ = [
+    "check_command",
+    "check_env",
+    "check_labels",
+    "check_mode",
+    "check_path",
+    "check_sandbox_id",
+    "check_session_id",
+]
 
 RESERVED_IDS = frozenset({"www", "api", "admin", "root", "system", "cloudflare", "workers", "sandcove"})
 MAX_COMMAND_BYTES = 1024 * 1024

@@ -57,7 +57,7 @@ class AsyncCommands:
         *,
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the sandbox ends the command; a scope here would not
+        timeout: float | None = None,
         check: bool = False,
         stdin: str | bytes | None = None,
         on_stdout: Callable[[str], object] | None = None,
@@ -72,7 +72,7 @@ class AsyncCommands:
         *,
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the sandbox ends the command; a scope here would not
+        timeout: float | None = None,
         check: bool = False,
         stdin: str | bytes | None = None,
         on_stdout: Callable[[bytes], object] | None = None,
@@ -86,7 +86,7 @@ class AsyncCommands:
         *,
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the sandbox ends the command; a scope here would not
+        timeout: float | None = None,
         check: bool = False,
         stdin: str | bytes | None = None,
         on_stdout: Callable[[Any], object] | None = None,

@@ -283,9 +283,10 @@ def _folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # overlayfs makes a folder without any permissions in its work folders.
-        for work in folder.glob("*work/work"):
-            work.chmod(0o700)
+        # overlayfs makes folders without any permissions in its work folders.
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                os.chmod(os.path.join(parent, name), 0o700)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -15,7 +15,17 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-__all__ = ["ROOT_LINKS", "Entry", "HostPython", "Overlay", "RoomPlan", "bubblewrap_arguments", "copied_folders", "plan_room", "search_path"]
+__all__ = [
+    "ROOT_LINKS",
+    "Entry",
+    "HostPython",
+    "Overlay",
+    "RoomPlan",
+    "bubblewrap_arguments",
+    "copied_folders",
+    "plan_room",
+    "search_path",
+]
 
 ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Links into /usr on a host with a merged /usr; folders of their own elsewhere."""

@@ -339,12 +339,17 @@ class LocalRuntime:
 async def _read(loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
     """What a pipe has next; empty at its end."""
     readable: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, lambda: readable.done() or readable.set_result(None))
+    loop.add_reader(fd, _set, readable)
     try:
         await readable
     finally:
         loop.remove_reader(fd)
     return os.read(fd, 65536)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _refusal(stderr: bytes) -> HostUnsupportedError:
@@ -370,7 +375,10 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _make_folders(plan: RoomPlan) -> None:
-    """Makes what is missing and what mounts need. What a sandbox has changed itself is not touched: its links lead out of it here."""
+    """Makes what is missing and what mounts need.
+
+    What a sandbox has changed itself is not touched: its links lead out of it here.
+    """
     is_new = not os.path.lexists(plan.root)
     for folder in plan.folders:
         with contextlib.suppress(FileExistsError):

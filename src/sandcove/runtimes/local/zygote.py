@@ -185,7 +185,7 @@ def _enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int,
             os._exit(0)
         os.environ.clear()
         agent.main(channel, socket.socket(fileno=listener_fd), memory_fd, entry.path, lambda: _mount(entry))
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the server must hear of it
         with contextlib.suppress(OSError):
             channel.send(f"error: {error}".encode()[:4096])
     os._exit(1)
