@@ -155,7 +155,8 @@ def test_an_isolated_session_sees_its_own_processes_alone(shared: Sandbox, sessi
     other.exec("sleep 1001 &")
     shared.exec("sleep 1002 &")
     session.exec("sleep 1003 &")
-    for asking, own in [(other, "1001"), (shared, "1002"), (session, "1003")]:
+    sessions: list[tuple[Sandbox | Session, str]] = [(other, "1001"), (shared, "1002"), (session, "1003")]
+    for asking, own in sessions:
         seen = asking.exec("pgrep -af '^sleep 100'").stdout
         assert [line.split()[-1] for line in seen.splitlines()] == [own]
     assert session.exec("kill -9 -1; kill -9 1; kill -9 2; kill -0 $$").exit_code in {0, 137}
@@ -232,7 +233,8 @@ def test_state_outlasts_sleep(make_sandbox: MakeSandbox, half_way: str) -> None:
 def test_processes_are_asked_to_end_before_sleep(make_sandbox: MakeSandbox) -> None:
     box = make_sandbox("asked")
     box.exec(
-        "(trap 'echo asked > /workspace/told; exit' TERM; echo > /tmp/up; sleep 1000 & wait) & while [ ! -e /tmp/up ]; do :; done"
+        "mkfifo /tmp/up; (trap 'echo asked > /workspace/told; exit' TERM; echo > /tmp/up; sleep 1000 & wait) & "
+        "read line < /tmp/up"
     )
     box.sleep()
     assert box.read_file("/workspace/told") == "asked\n"

@@ -136,7 +136,7 @@ def test_state_survives(prepared: Session, command: str, exit_code: int) -> None
 @pytest.mark.parametrize("kind", ["function", "alias"])
 def test_names_of_the_shell_s_own_commands_may_be_taken(prepared: Session, name: str, kind: str) -> None:
     define = f"{name}() {{ echo hijacked; }}" if kind == "function" else f"alias {name}='echo hijacked'"
-    prepared.exec(define, check=True)
+    prepared.exec(define)
     for _ in range(2):
         result = prepared.exec(ASK, timeout=20)
         assert (result.stdout, result.stderr, result.exit_code) == (ANSWER, "err\n", 0)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -204,10 +205,13 @@ def test_a_server_that_ends_is_started_by_the_next_call(fresh_home: Path, end: s
     with Sandbox("survivor") as box:
         box.write_file("note", "kept")
         server = client().server()
-        lock = os.open(fresh_home / "server.lock", os.O_RDONLY)
-        os.kill(server.pid, end)
-        subprocess.run(["flock", str(fresh_home / "server.lock"), "true"], check=True, timeout=30)
-        os.close(lock)
+        with socket.socket(socket.AF_UNIX) as agent:
+            agent.connect(str(fresh_home / "run" / "survivor.sock"))
+            os.kill(server.pid, end)
+            subprocess.run(["flock", str(fresh_home / "server.lock"), "true"], check=True, timeout=30)
+            # A call in the moment between the server's end and its rooms' would be told that the sandbox ended.
+            agent.settimeout(30)
+            assert agent.recv(1) == b""
         assert box.read_file("note") == "kept"
         assert box.exec("cat note").stdout == "kept"
         assert client().server().pid != server.pid

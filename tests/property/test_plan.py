@@ -1,4 +1,4 @@
-"""Room plans, for any folders: nothing is mounted twice, bubblewrap's arguments are well-formed, every part is taken away."""
+"""Room plans, for any folders: nothing is mounted twice, bubblewrap's arguments are well-formed."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ def test_a_text_is_a_number_of_seconds_or_refused(setting: object, text: str) ->
     try:
         value = getattr(load({}, {chosen.variable: text}), chosen.name)
     except InvalidRequestError as error:
-        assert chosen.variable in str(error) or chosen.name in str(error)
+        told = str(error)
+        assert chosen.variable in told or chosen.name in told
     else:
         assert 0 <= value < 1e9
 

@@ -17,7 +17,7 @@ def test_a_move_gives_the_new_state_or_says_why_not(old: State, new: State) -> N
     try:
         assert move(old, new) is new
     except ConflictError as error:
-        assert old.value in str(error) and new.value in str(error)
+        assert old.value in str(error) and new.value in str(error)  # noqa: PT017 - either outcome is right
 
 
 @given(states)
@@ -29,7 +29,7 @@ def test_nothing_becomes_what_it_is(state: State) -> None:
 def test_every_state_is_reached_and_destruction_is_final() -> None:
     reached = {State.ASLEEP}
     for _ in State:
-        for old in reached:
+        for old in set(reached):
             for new in State:
                 try:
                     reached.add(move(old, new))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from itertools import pairwise
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ outputs = st.lists(pieces, max_size=12).map(b"".join)
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 def run(chunks: list[bytes]) -> tuple[str, bytes, list[tuple[str, str | None]]]:

@@ -50,7 +50,7 @@ SERVER: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/v1/sandboxes", {"env": {"A": "\0"}}, 400, "INVALID_REQUEST"),
     ("POST", "/v1/sandboxes", {"env": {"A": "x" * HUGE}}, 400, "INVALID_REQUEST"),
 ]
-for name in (
+WRONG_IDS = (
     "",
     "A",
     "-a",
@@ -67,8 +67,8 @@ for name in (
     "%2e%2e",
     "a\n",
     "x" * HUGE,
-):
-    SERVER.append(("POST", "/v1/sandboxes", {"id": name}, 400, "SECURITY"))
+)
+SERVER += [("POST", "/v1/sandboxes", {"id": name}, 400, "SECURITY") for name in WRONG_IDS]
 
 
 def shown(case: tuple[Any, ...]) -> str:
@@ -77,8 +77,7 @@ def shown(case: tuple[Any, ...]) -> str:
 
 @pytest.mark.parametrize("case", SERVER, ids=shown)
 def test_the_server_refuses(box: Sandbox, home: Path, case: tuple[str, str, Any, int, str]) -> None:
-    method, target, body, status, code = case
-    refused(home / "server.sock", method, target, body, status, code)
+    refused(home / "server.sock", case)
     assert [info.id for info in list_sandboxes()] == [box.id]
 
 
@@ -122,7 +121,7 @@ EXECUTE: list[tuple[Any, int, str]] = [
 @pytest.mark.parametrize("case", EXECUTE, ids=lambda case: shown(("", "", case[0])))
 def test_the_agent_refuses_commands(box: Sandbox, home: Path, route: str, case: tuple[Any, int, str]) -> None:
     body, status, code = case
-    refused(home / "run" / f"{box.id}.sock", "POST", route, body, status, code)
+    refused(home / "run" / f"{box.id}.sock", ("POST", route, body, status, code))
 
 
 OTHERS: list[tuple[str, str, Any, int, str]] = [
@@ -186,12 +185,13 @@ OTHERS: list[tuple[str, str, Any, int, str]] = [
 def test_the_agent_refuses(box: Sandbox, home: Path, case: tuple[str, str, Any, int, str], way: str) -> None:
     method, target, body, status, code = case
     if way == "direct":
-        refused(home / "run" / f"{box.id}.sock", method, target, body, status, code)
+        refused(home / "run" / f"{box.id}.sock", case)
     else:
-        refused(home / "server.sock", method, f"/v1/sandboxes/{box.id}{target}", body, status, code)
+        refused(home / "server.sock", (method, f"/v1/sandboxes/{box.id}{target}", body, status, code))
 
 
-def refused(path: Path, method: str, target: str, body: Any, status: int, code: str) -> None:
+def refused(path: Path, case: tuple[str, str, Any, int, str]) -> None:
+    method, target, body, status, code = case
     answer = ask(path, method, target, body)
     assert (answer.status, answer.json.get("code")) == (status, code), answer.body[:500]
     message = answer.json["error"]

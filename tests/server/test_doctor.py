@@ -1,4 +1,4 @@
-"""`doctor` tells the truth: here, as an ordinary user, and where user namespaces are forbidden; creation fails closed."""
+"""`doctor` tells the truth: here, as an ordinary user, without user namespaces; then no sandbox is made."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def folder() -> Iterator[Path]:
 def python(folder: Path) -> list[str]:
     """A Python environment with Sandcove that an ordinary user can run, in a folder of his."""
     base = Path("/usr/bin/python3")
-    asked = [base, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
+    asked = [str(base), "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
     if not base.exists() or subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip() != (
         f"{sys.version_info[0]}.{sys.version_info[1]}"
     ):
@@ -129,7 +129,7 @@ with Sandbox() as box:
     for command in (
         "id -u | grep -x 0",
         "echo hi > /etc/added && echo x >> /etc/passwd",
-        "printf '#!/bin/sh\\necho tool\\n' > /usr/local/bin/tool && chmod +x /usr/local/bin/tool && tool | grep -x tool",
+        "echo 'echo tool' > /usr/local/bin/tool && chmod +x /usr/local/bin/tool && tool | grep -x tool",
         "rm /usr/bin/env && ! ls /usr/bin/env",
         "touch /usr/bin/new /usr/lib/new /usr/share/new /usr/include/new /opt/new /srv/new /var/lib/new /root/new",
         "mkdir -m 0 /workspace/locked /usr/local/locked",

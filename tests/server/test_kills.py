@@ -1,4 +1,4 @@
-"""SIGKILL to anything: nothing acknowledged is lost, nothing is left behind, the next call works or says what happened."""
+"""SIGKILL to anything: nothing acknowledged is lost, nothing is left, the next call works or says what happened."""
 
 from __future__ import annotations
 

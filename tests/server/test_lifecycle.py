@@ -137,7 +137,10 @@ def test_an_idle_anonymous_sandbox_is_destroyed(home: Path) -> None:
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_an_anonymous_sandbox_ends_with_its_client(home: Path, ending: int) -> None:
-    code = "import sys; from sandcove import Sandbox; box = Sandbox(); box.exec('sleep 1001 &'); print(box.id, flush=True); sys.stdin.read()"
+    code = (
+        "import sys; from sandcove import Sandbox; box = Sandbox(); box.exec('sleep 1001 &'); "
+        "print(box.id, flush=True); sys.stdin.read()"
+    )
     client = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,

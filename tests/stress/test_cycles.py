@@ -1,4 +1,4 @@
-"""Many lives, one after another: nothing grows. `SANDCOVE_STRESS=1` runs a thousand; without it a hundred tell enough."""
+"""Many lives: nothing grows. `SANDCOVE_STRESS=1` runs a thousand; without it a hundred tell enough."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a server holds when no sandbox lives: counts, and bytes of resident memory in MB."""
+    """What a server holds when no sandbox lives."""
 
     descriptors: int
     processes: int
@@ -52,10 +52,12 @@ def test_cycles_of_create_and_destroy_leave_no_trace(served: Path) -> None:
     for number in range(WARM):
         cycle(number)
     before, used = footprint(served), memory(served)
-    threads = [
-        threading.Thread(target=lambda first=first: [cycle(n) for n in range(first, CYCLES, AT_ONCE)])
-        for first in range(AT_ONCE)
-    ]
+
+    def cycles(first: int) -> None:
+        for number in range(first, CYCLES, AT_ONCE):
+            cycle(number)
+
+    threads = [threading.Thread(target=cycles, args=(first,)) for first in range(AT_ONCE)]
     for thread in threads:
         thread.start()
     for thread in threads:

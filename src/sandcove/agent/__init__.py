@@ -4,6 +4,11 @@
     app.py        the routes
     init.py       the first process of a PID namespace for user code: spawns, signals, reaps
     shell.py      one long-lived bash: runs commands, survives them, keeps their state
+    bash.py       what the agent says to bash
+    scratch.py    the agent's own files where user code can write too
+    commands.py   one answer, or a stream of events
+    transfer.py   files and folders as raw streams
+    warmup.py     runs all that once before the first fork
     sessions.py   sessions by name, each with a shell
     output.py     what a command prints: bounded, with back-pressure
     files.py      files and folders

@@ -24,7 +24,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from sandcove.agent import scratch
+from sandcove.agent import bash, scratch
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.output import Output, bytes_waiting
 from sandcove.errors import SandboxError
@@ -36,74 +36,11 @@ _log = logging.getLogger("sandcove.agent")
 BASH = "/bin/bash"
 KEEP_AFTER = 0.2
 """Seconds after a command, if no other follows, that the state is written to disk."""
-_SCRIPT_FD = 250
-_STATUS_FD = 251
-_END = "# sandcove: end of state"
 _LONGEST_RECORD = 8192
-_NEXT = "\\:\n"
 _CHECK_AFTER = 1.0
 """Seconds after which a command that still runs is checked on, and every so many from then on."""
 _LAUNCHES = 3
 """How often a command is given to a shell that ends, or can't work any more, before the command has begun."""
-
-# `builtin` everywhere: a user's function named `read` or `printf` must not run here. `>|`: `set -C` must not stop it.
-_BEGIN = r"""
-builtin exec 250<&-
-BASH_ARGV0=bash
-builtin cd -- "$_sandcove_cwd"
-builtin unset -v _sandcove_cwd OLDPWD
-"""
-_RESTORE = r"""
-builtin source @SAVED@ 2>/dev/null
-for _sandcove_command in ${BASHOPTS//:/ }; do
-  [[ :$_sandcove_shopt: == *:$_sandcove_command:* ]] || builtin shopt -u "$_sandcove_command"
-done
-for _sandcove_command in ${_sandcove_shopt//:/ }; do builtin shopt -s "$_sandcove_command"; done
-for _sandcove_command in ${_sandcove_set//:/ }; do
-  [[ $_sandcove_command == @(errexit|noexec|onecmd) ]] || builtin set -o "$_sandcove_command"
-done
-builtin cd -- "$_sandcove_pwd" 2>/dev/null || builtin cd -- "$HOME" || builtin cd /
-builtin unset -v _sandcove_shopt _sandcove_set _sandcove_pwd _sandcove_command
-"""
-_BOOT = r"""
-builtin shopt -s expand_aliases
-_sandcove() {
-  case $1 in
-    begin)
-      # In a restricted shell no command has its output: a new shell must take over.
-      [[ $- == *r* ]] && builtin kill -9 $$
-      builtin printf '+%d\0' "$2" >&251
-      [[ $- == *e* ]] && builtin return 0
-      builtin return "$3" ;;
-    env)
-      while IFS= builtin read -r -d '' _sandcove_pair; do
-        case $_sandcove_pair in
-          *=*) builtin export -- "$_sandcove_pair" ;;
-          *) builtin unset -v "$_sandcove_pair" ;;
-        esac
-      done <"$2"
-      builtin return 0 ;;
-    enter)
-      {
-        IFS= builtin read -r -d '' _sandcove_pair
-        builtin cd -- "$_sandcove_pair" || builtin return 1
-        while IFS= builtin read -r -d '' _sandcove_pair; do builtin export -- "$_sandcove_pair"; done
-      } <"$2"
-      builtin return 0 ;;
-    save)
-      {
-        builtin declare -p; builtin declare -f; builtin alias -p; builtin umask -p
-        builtin printf '_sandcove_shopt=%q _sandcove_set=%q _sandcove_pwd=%q\n%s\n' \
-          "$BASHOPTS" "$SHELLOPTS" "${DIRSTACK[0]}" '@END@'
-      } >|"@RUN@/state.$2" 2>/dev/null
-      IFS= builtin read -r _sandcove_pair <"/proc/$$/task/$$/children"
-      builtin printf '%s\n' "$_sandcove_pair" >|"@RUN@/children"
-      builtin return 0 ;;
-  esac
-}
-builtin trap '_sandcove save exit' EXIT
-builtin printf '0 0 %s\0' "${DIRSTACK[0]}" >&251
-"""
 
 
 class Command:
@@ -308,36 +245,20 @@ class Shell:
             running.files += [
                 name for name, there in (("in", stdin is not None), ("env", apart), ("newenv", new_env)) if there
             ]
-            running.line = self._line(number, isinstance(command, list), apart, stdin is not None, bool(new_env))
+            running.line = bash.line(
+                self._run,
+                number,
+                self._last_code,
+                is_list=isinstance(command, list),
+                apart=apart,
+                has_stdin=stdin is not None,
+                has_new_env=bool(new_env),
+            )
             return running
         finally:
             for fd in opened:
                 os.close(fd)
             os.close(folder)
-
-    def _line(self, number: int, is_list: bool, apart: bool, has_stdin: bool, new_env: bool) -> str:
-        base = f"{self._run}/{number}"
-        parts = []
-        if new_env:
-            parts.append(rf"\_sandcove env {base}.newenv")
-        if is_list:
-            parts.append(rf"\builtin mapfile -d '' -t _sandcove_command <{base}.command")
-            what = r'\builtin exec -- "${_sandcove_command[@]}"'
-        else:
-            parts.append(rf"IFS= \builtin read -r -d '' _sandcove_command <{base}.command")
-            what = r'\builtin eval "$_sandcove_command"'
-        enter = rf"\_sandcove enter {base}.env || \builtin exit 1; " if apart else ""
-        if is_list or apart:
-            what = f"( {enter}{what} )"
-        stdin = f"{base}.in" if has_stdin else "/dev/null"
-        parts += [
-            rf"\_sandcove begin {number} {self._last_code}",
-            f"{what} <{stdin} >{base}.out 2>{base}.err {_SCRIPT_FD}<&- {_STATUS_FD}>&-",
-            rf"""\builtin printf '{number} %d %s\0' "$?" "${{DIRSTACK[0]}}" >&{_STATUS_FD}""",
-            rf"\_sandcove save {number % 2}",
-        ]
-        # Bash reads a pipe a line at a time: while it is busy with the first line, the second waits in the pipe.
-        return "; ".join(parts) + f"\n{_NEXT}"
 
     def _on_status(self, status: int) -> None:
         try:
@@ -421,12 +342,11 @@ class Shell:
         saved = self._saved(*self._written, self._state / "saved")
         if saved:
             scratch.replace(self._run / "saved", saved)
-        restore = _RESTORE.replace("@SAVED@", str(self._run / "saved")) if saved else ""
-        boot = _BOOT.replace("@RUN@", str(self._run)).replace("@END@", _END)
-        scratch.replace(self._run / "boot", (_BEGIN + restore + boot).encode())
+        text = bash.boot(self._run, self._run / "saved" if saved else None)
+        scratch.replace(self._run / "boot", text.encode())
         # Bash names its script in its messages; by a link of this name they read as usual.
         (self._run / "bash").unlink(missing_ok=True)
-        (self._run / "bash").symlink_to(f"/dev/fd/{_SCRIPT_FD}")
+        (self._run / "bash").symlink_to(f"/dev/fd/{bash.SCRIPT_FD}")
         control_read, control = os.pipe2(os.O_CLOEXEC)
         status, status_write = os.pipe2(os.O_CLOEXEC)
         try:
@@ -435,7 +355,7 @@ class Shell:
                 [BASH, "--norc", "--noprofile", "bash"],
                 env={**self._env, "_sandcove_cwd": cwd},
                 cwd=str(self._run),
-                fds={_SCRIPT_FD: control_read, _STATUS_FD: status_write},
+                fds={bash.SCRIPT_FD: control_read, bash.STATUS_FD: status_write},
                 adopts=True,
             )
         except BaseException:
@@ -466,7 +386,7 @@ class Shell:
         newest, last = b"", -1
         for path in paths:
             data, when = scratch.read(path)
-            if when > last and data.endswith(f"\n{_END}\n".encode()):
+            if when > last and data.endswith(f"\n{bash.END}\n".encode()):
                 newest, last = data, when
         return newest
 
