@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +70,19 @@ def test_a_file_imports_only_its_own_layer_and_those_below(file: Path) -> None:
 def test_the_exceptions_are_needed() -> None:
     for file, target in EXCEPTIONS:
         assert any(module.split(".")[1] == target for module in imports(SOURCE / file)), (file, target)
+
+
+def test_what_is_imported_is_declared_and_explained_and_the_other_way_round() -> None:
+    found = set()
+    for file in FILES:
+        for node in ast.walk(ast.parse((SOURCE / file).read_bytes())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            found |= {name.split(".")[0] for name in names}
+    root = Path(__file__).parents[2]
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    libraries = {re.split(r"[^a-z-]", line)[0] for line in declared}
+    assert {name.replace("-", "_") for name in libraries} == found - set(sys.stdlib_module_names) - {"sandcove"}
+    explained = (root / "ARCHITECTURE.md").read_text()
+    assert all(f"| {library} |" in explained for library in libraries)

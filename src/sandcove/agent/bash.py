@@ -38,7 +38,7 @@ builtin cd -- "$_sandcove_pwd" 2>/dev/null || builtin cd -- "$HOME" || builtin c
 builtin unset -v _sandcove_shopt _sandcove_set _sandcove_pwd _sandcove_command
 """
 _BOOT = r"""
-builtin shopt -s expand_aliases
+builtin shopt -u expand_aliases
 _sandcove() {
   case $1 in
     check)
@@ -74,7 +74,8 @@ _sandcove() {
       builtin return 0 ;;
   esac
 }
-builtin trap '_sandcove save exit' EXIT
+builtin shopt -s expand_aliases
+builtin trap '\_sandcove save exit' EXIT
 builtin printf '0 0 %s\0' "${DIRSTACK[0]}" >&251
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from sandcove.errors import SandboxError
+from sandcove.errors import SandboxError, ServiceUnavailableError
 
 __all__ = ["Record", "Registry"]
 
@@ -33,10 +33,16 @@ class Registry:
     """The open database."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute("pragma synchronous = normal")
-        version = self._db.execute("pragma user_version").fetchone()[0]
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = normal")
+            version = self._db.execute("pragma user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise SandboxError(
+                f"{path} can't be read ({error}); free disk space if it is full, else move the file away "
+                "(its sandboxes are then unknown) or set SANDCOVE_HOME to a new folder"
+            ) from None
         if version not in (0, _SCHEMA):
             self._db.close()
             raise SandboxError(
@@ -71,7 +77,7 @@ class Registry:
 
     def put(self, record: Record) -> None:
         """Writes a record, new or changed; returns when it is written down."""
-        self._db.execute(
+        self._write(
             "insert or replace into sandboxes "
             "(id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note) "
             "values (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -88,7 +94,13 @@ class Registry:
         )
 
     def remove(self, sandbox_id: str) -> None:
-        self._db.execute("delete from sandboxes where id = ?", (sandbox_id,))
+        self._write("delete from sandboxes where id = ?", (sandbox_id,))
+
+    def _write(self, statement: str, values: tuple[str | int | bool | None, ...]) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            raise ServiceUnavailableError(f"the registry can't be written ({error}); free some disk space") from None
 
     def close(self) -> None:
         self._db.close()
