@@ -33,13 +33,12 @@ from sandcove.runtimes.local.plan import (
     search_path,
 )
 from sandcove.runtimes.local.template import make_etc, make_root
-from sandcove.runtimes.local.zygote import Zygote, receive
+from sandcove.runtimes.local.zygote import AGENT_MODULE, Zygote, receive
 from sandcove.trees import delete_tree
 from sandcove.wire.models import Isolation
 
 __all__ = ["LocalRoom", "LocalRuntime"]
 
-AGENT_MODULE = "sandcove.agent.main"
 _log = logging.getLogger("sandcove.runtime")
 
 OPEN_TIMEOUT = 30.0
@@ -151,13 +150,14 @@ class LocalRuntime:
     Args:
         home: where templates are kept.
         agent_module: what the zygote imports and forks; see `sandcove.runtimes.local.zygote`.
+        zygote: one that was spawned already.
     """
 
     name = "local"
 
-    def __init__(self, home: Home, agent_module: str = AGENT_MODULE) -> None:
+    def __init__(self, home: Home, agent_module: str = AGENT_MODULE, zygote: Zygote | None = None) -> None:
         self._home = home
-        self.zygote = Zygote(agent_module, home.path)
+        self.zygote = zygote or Zygote(home.path, agent_module)
         self._python = HostPython(sys.prefix, sys.base_prefix)
         self._bwrap = str(bwrap_path())
         self._etc = Path()

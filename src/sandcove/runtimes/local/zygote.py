@@ -43,11 +43,13 @@ _ROOM = (
     | linux.CLONE_NEWCGROUP
 )
 
+AGENT_MODULE = "sandcove.agent.main"
+
 
 class Zygote:
     """The server's handle: starts the process, and again when it has died."""
 
-    def __init__(self, module: str, home: Path) -> None:
+    def __init__(self, home: Path, module: str = AGENT_MODULE) -> None:
         self._module = module
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,8 +60,8 @@ class Zygote:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    def start(self) -> None:
-        """Starts the process; `fork` waits until it is ready."""
+    def spawn(self) -> None:
+        """Starts the process; needs no loop. It gets ready by itself meanwhile."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Nothing of the server's environment: every agent is a copy of this process.
         env = {"PATH": os.defpath, "LANG": "C.UTF-8"}
@@ -75,9 +77,15 @@ class Zygote:
             )
         ours.setblocking(False)
         self._control = ours
+
+    def start(self) -> None:
+        """Spawns the process if that is still to do, and listens to it; `fork` waits until it is ready."""
+        if self._control is None:
+            self.spawn()
+        assert self._control is not None
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
-        loop.add_reader(ours.fileno(), self._on_report, ours, self._ready)
+        loop.add_reader(self._control.fileno(), self._on_report, self._control, self._ready)
 
     async def fork(self, channel: socket.socket, listener: socket.socket, memory_fd: int, log_fd: int) -> None:
         """Has an agent forked; it waits on `channel` for its room. The descriptors stay the caller's to close.
