@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from sandcove.home import Home
 from sandcove.runtimes.base import Runtime

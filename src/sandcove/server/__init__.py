@@ -1,6 +1,7 @@
 """The control plane: one process that creates, wakes, sleeps, lists and destroys sandboxes, and relays to agents.
 
 __main__.py   the process: `python -m sandcove.server`
+serve.py      puts everything together, serves, takes it apart
 config.py     every setting, in one table
 app.py        the routes of the server wire
 lifecycle.py  sandboxes by id, and what can happen to each
