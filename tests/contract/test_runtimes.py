@@ -35,7 +35,7 @@ def test_contract(capable: None, kind: str, guarantee: Callable[[Bench], Awaitab
             await runtime.close()
 
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner() as runner:
             runner.run(check())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
