@@ -33,7 +33,7 @@ from sandcove.runtimes.local.plan import (
     search_path,
 )
 from sandcove.runtimes.local.template import make_etc, make_root
-from sandcove.runtimes.local.zygote import AGENT_MODULE, Zygote, receive
+from sandcove.runtimes.local.zygote import AGENT_MODULE, Zygote, receive, sweep
 from sandcove.trees import delete_tree
 from sandcove.wire.models import Isolation
 
@@ -94,6 +94,7 @@ class LocalRoom:
         """Ends what there is of a room that did not open."""
         if self._process is not None:
             await self.end()
+            sweep(str(self.spec.folder))
         elif not self.ended.done():
             self.ended.set_result("it did not open")
 
@@ -216,7 +217,12 @@ class LocalRuntime:
         making, self._spare = self._spare, None
         if making is None:
             return None
-        room = await making
+        try:
+            room = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # The caller has left; the room is still to be had.
+            self._spare = making
+            raise
         if room is None or room.ended.done():
             return None
         os.rename(room.spec.socket, spec.socket)

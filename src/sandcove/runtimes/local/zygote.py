@@ -31,7 +31,7 @@ from sandcove import linux
 from sandcove.errors import SandboxError, ServiceUnavailableError
 from sandcove.runtimes.local.plan import Entry
 
-__all__ = ["Zygote", "main"]
+__all__ = ["AGENT_MODULE", "Zygote", "main", "receive", "sweep"]
 
 _ROOM = (
     linux.CLONE_NEWUSER
@@ -155,7 +155,7 @@ def main() -> None:
     while True:
         data, fds = linux.receive_fds(control, 64, 4)
         if not data:
-            _sweep(sys.argv[3])
+            sweep(sys.argv[3])
             return
         if len(fds) == 4 and os.fork() == 0:
             control.close()
@@ -164,18 +164,18 @@ def main() -> None:
             os.close(fd)
 
 
-def _sweep(home: str) -> None:
-    """The server has died: ends what of bubblewrap it was just starting.
+def sweep(folder: str) -> None:
+    """Ends what is left of bubblewrap for rooms below `folder`, when the server has died or given up on one.
 
-    Bubblewrap dies with its parent, but the process that it forks waits for a word from it without an end if that
-    happens in between.
+    Bubblewrap ends then by itself, but the process that it forks waits for a word from it, without an end if it ends
+    in between.
     """
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
             if name.isdigit():
                 with open(f"/proc/{name}/cmdline", "rb") as file:
                     words = file.read().split(b"\0")
-                program, root = os.path.basename(words[0]), os.fsencode(f"{home}/")
+                program, root = os.path.basename(words[0]), os.fsencode(f"{folder}/")
                 if program == b"bwrap" and any(word.startswith(root) for word in words):
                     os.kill(int(name), signal.SIGKILL)
 
