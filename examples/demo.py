@@ -168,9 +168,11 @@ def demo(home: Path, *, quick: bool) -> bool:
     before = fingerprint()
 
     step("The first sandbox (Sandcove's server starts by itself)")
+    begin = time.perf_counter()
     with Sandbox() as sandbox, Sandbox() as other:
-        took = seconds_of(lambda: sandbox.exec("true"))
-        console.print(f"first result after {took * 1e3:.0f} ms, the server's start included")
+        sandbox.exec("true")
+        took = time.perf_counter() - begin
+        console.print(f"two sandboxes and a first result after {took * 1e3:.0f} ms, the server's start included")
 
         step("Its own test suite, inside")
         which = ["tests.test_idna_codec", "tests.test_idna_compat"] if quick else []

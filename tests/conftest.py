@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
 MakeSandbox = Callable[..., "Sandbox"]
 COMMAND = str(Path(sys.executable).with_name("sandcove"))
+
+
+def pytest_configure() -> None:
+    """Programs that the tests start heed the signals that they are sent.
+
+    A test run in the background, or under nohup, inherits that interrupts and hang-ups are ignored, and passes it on.
+    """
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
