@@ -164,13 +164,17 @@ class Listener:
             config=self._config, server_state=self._server.server_state, app_state={}
         )
 
+    def refuse(self) -> None:
+        """Takes no more connections and closes the idle ones; requests that run go on."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._server.server_state.connections):
+            connection.shutdown()
+
     async def stop(self, grace: float) -> None:
         """Takes no more connections, lets requests end for at most `grace` seconds, then cuts them off."""
         state = self._server.server_state
-        for server in self._servers:
-            server.close()
-        for connection in list(state.connections):
-            connection.shutdown()
+        self.refuse()
         try:
             async with asyncio.timeout(grace):
                 while state.tasks:

@@ -58,10 +58,11 @@ class Agent:
         self._last = time.monotonic()
         self.app: ASGIApp = self._counted(application(self._routes()))
 
-    def begin(self, sessions: Sessions, init: Init, env: Mapping[str, str]) -> None:
+    def begin(self, sessions: Sessions, init: Init, env: Mapping[str, str], refuse: Callable[[], None]) -> None:
         self.sessions = sessions
         self.init = init
         self.env = env
+        self._refuse = refuse
 
     def _counted(self, app: ASGIApp) -> ASGIApp:
         """Notes when the sandbox was last in use; the question how long it has been idle is none."""
@@ -105,6 +106,8 @@ class Agent:
         if spec.if_idle is not None and (self._busy or idle < spec.if_idle):
             raise ConflictError("the sandbox is in use")
         self._resting = True
+        # A caller that connects from now on is refused, and so knows that it may wake the sandbox and call again.
+        self._refuse()
         await self.sessions.rest()
         return json({"success": True})
 

@@ -398,11 +398,11 @@ def _fork_adopter(request: SpawnRequest, fds: dict[int, int]) -> int:
     return pid
 
 
-Kin = Literal["parent", "start"]
+Kin = Literal["parent", "start", "stopped"]
 
 
 def _processes() -> dict[int, dict[Kin, int]]:
-    """Every process of the namespace: its parent, and its start in clock ticks after boot."""
+    """Every process of the namespace: its parent, its start in clock ticks after boot, whether it does nothing more."""
     found: dict[int, dict[Kin, int]] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -413,12 +413,15 @@ def _processes() -> dict[int, dict[Kin, int]]:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue
-        found[int(name)] = {"parent": int(fields[1]), "start": int(fields[19])}
+        found[int(name)] = {
+            "parent": int(fields[1]),
+            "start": int(fields[19]),
+            "stopped": fields[0] in b"TtZX",
+        }
     return found
 
 
-def _tree(request: SignalRequest) -> set[int]:
-    processes = _processes()
+def _tree(request: SignalRequest, processes: dict[int, dict[Kin, int]]) -> set[int]:
     children: dict[int, list[int]] = {}
     for pid, kin in processes.items():
         children.setdefault(kin["parent"], []).append(pid)
@@ -444,15 +447,17 @@ def _signal_tree(request: SignalRequest) -> int:
     """Signals the tree. A kill stops it first and looks again until nothing new appears: no fork escapes."""
     done: set[int] = set()
     if request.signal == signal.SIGKILL:
-        for _ in range(64):
-            new = _tree(request) - done
-            if not new:
+        for _ in range(256):
+            processes = _processes()
+            new = _tree(request, processes) - done
+            # One that is just forking stops when that is done: then its child is there to be seen.
+            if not new and all(processes[pid]["stopped"] for pid in done & processes.keys()):
                 break
             for pid in new:
                 _kill(pid, signal.SIGSTOP)
             done |= new
     else:
-        done = _tree(request)
+        done = _tree(request, _processes())
     return sum(_kill(pid, request.signal) for pid in done)
 
 

@@ -88,7 +88,7 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
     async def serve() -> None:
         init.attach()
         sessions = Sessions(memory, base_env, init)
-        _agent.begin(sessions, init, base_env)
+        _agent.begin(sessions, init, base_env, _listener.refuse)
 
         async def start_shell() -> None:
             # Whoever runs the first command is told when there is no working bash; files can be mended without.

@@ -75,8 +75,9 @@ class Session:
     def set_env(self, env: dict[str, str | None]) -> None:
         self._shell.set_env(env)
 
-    def keep(self) -> None:
+    async def keep(self) -> None:
         """Writes the shell's state to where it outlasts the room."""
+        await self._shell.settle()
         self._shell.keep()
 
     async def end(self) -> None:
@@ -154,8 +155,7 @@ class Sessions:
 
     async def rest(self) -> None:
         """Before sleep: asks all that runs to end, waits a little, and keeps what the shells know."""
-        for session in self._live.values():
-            session.keep()
+        await asyncio.gather(*(session.keep() for session in self._live.values()))
         inits = {session.init for session in self._live.values()} | {self._init}
         await asyncio.gather(*(init.ask_to_end(REST_GRACE) for init in inits))
 

@@ -34,6 +34,7 @@ __all__ = ["Command", "Shell"]
 _log = logging.getLogger("sandcove.agent")
 
 BASH = "/bin/bash"
+SETTLE_MS = 1000
 KEEP_AFTER = 0.2
 """Seconds after a command, if no other follows, that the state is written to disk."""
 _LONGEST_RECORD = 8192
@@ -169,6 +170,13 @@ class Shell:
             return
         with contextlib.suppress(SandboxError):
             await self._init.signal(self._pid, signal.SIGKILL, spare=self._children(), since=command.since)
+
+    async def settle(self) -> None:
+        """Waits, not for long, until an idle shell has written its state: it has read all that it was told then."""
+        for _ in range(SETTLE_MS):
+            if self._pid is None or self._current is not None or bytes_waiting(self._control) == 0:
+                return
+            await asyncio.sleep(0.001)
 
     def keep(self) -> None:
         """Writes the state to where it outlasts the room."""

@@ -63,7 +63,7 @@ def warm_up(agent: Agent, listener: Listener, env: dict[str, str]) -> None:
     async def serve(folder: Path) -> None:
         with open(folder / "memory", "w+b") as memory:
             sessions = Sessions(Memory(memory.fileno()), env, init, run=folder, state=folder / "state")
-            agent.begin(sessions, init, env)
+            agent.begin(sessions, init, env, listener.refuse)
             ours, theirs = socket.socketpair()
             await asyncio.get_running_loop().connect_accepted_socket(listener.protocol, theirs)
             reader, writer = await asyncio.open_connection(sock=ours)

@@ -5,8 +5,8 @@ agent's listening socket and two open files; the fork waits on the channel for t
 namespaces at once (only a single-threaded process may join a user namespace), forks once more into the PID
 namespace, and that child is the agent. Room and fork are made side by side.
 
-Run as ``python -m sandcove.runtimes.local.zygote FD MODULE HOME``: `FD` is the control socket, `MODULE` has `preload()`
-and ``main(channel, listener, memory_fd, path, mount)``, rooms are kept below `HOME`.
+Run as ``python -m sandcove.runtimes.local.zygote FD MODULE``: `FD` is the control socket, on which the folder of all
+rooms comes first; `MODULE` has `preload()` and ``main(channel, listener, memory_fd, path, mount)``.
 """
 
 from __future__ import annotations
@@ -69,12 +69,14 @@ class Zygote:
             env["PYTHONPATH"] = python_path
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __spec__.name, str(theirs.fileno()), self._module, str(self._home)],
+                [sys.executable, "-P", "-m", __spec__.name, str(theirs.fileno()), self._module],
                 stdin=subprocess.DEVNULL,
                 env=env,
                 pass_fds=(theirs.fileno(),),
                 cwd="/",
             )
+        # Not an argument: user code sees those of the process that it has as PID 1.
+        ours.send(os.fsencode(self._home))
         ours.setblocking(False)
         self._control = ours
 
@@ -144,6 +146,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
+    home = os.fsdecode(control.recv(4096))
     agent = importlib.import_module(sys.argv[2])
     agent.preload()
     # The fork that enters a room ends when it has forked the agent, and the agent would go to the host's init: the
@@ -155,7 +158,7 @@ def main() -> None:
     while True:
         data, fds = linux.receive_fds(control, 64, 4)
         if not data:
-            sweep(sys.argv[3])
+            sweep(home)
             return
         if len(fds) == 4 and os.fork() == 0:
             control.close()
