@@ -22,6 +22,12 @@ def box(home: Path) -> Iterator[Sandbox]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def there(box: Sandbox) -> list[str]:
+    """Every sandbox that there is before the bad input, and so after it."""
+    return [info.id for info in list_sandboxes()]
+
+
 SERVER: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/", None, 404, "NOT_FOUND"),
     ("GET", "/v1", None, 404, "NOT_FOUND"),
@@ -76,9 +82,9 @@ def shown(case: tuple[Any, ...]) -> str:
 
 
 @pytest.mark.parametrize("case", SERVER, ids=shown)
-def test_the_server_refuses(box: Sandbox, home: Path, case: tuple[str, str, Any, int, str]) -> None:
+def test_the_server_refuses(there: list[str], home: Path, case: tuple[str, str, Any, int, str]) -> None:
     refused(home / "server.sock", case)
-    assert [info.id for info in list_sandboxes()] == [box.id]
+    assert [info.id for info in list_sandboxes()] == there
 
 
 EXECUTE: list[tuple[Any, int, str]] = [
@@ -233,12 +239,12 @@ def test_what_is_no_http_harms_nobody(box: Sandbox, home: Path, junk: bytes, who
     assert box.exec("echo unharmed").stdout == "unharmed\n"
 
 
-def test_a_request_that_never_ends_holds_nobody_up(box: Sandbox, home: Path) -> None:
+def test_a_request_that_never_ends_holds_nobody_up(box: Sandbox, there: list[str], home: Path) -> None:
     with socket.socket(socket.AF_UNIX) as slow:
         slow.connect(str(home / "server.sock"))
         slow.sendall(b"POST /v1/sandboxes HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
         assert box.exec("echo unharmed").stdout == "unharmed\n"
-        assert [info.id for info in list_sandboxes()] == [box.id]
+        assert [info.id for info in list_sandboxes()] == there
 
 
 def test_afterwards_no_log_has_a_traceback(box: Sandbox, home: Path) -> None:

@@ -32,6 +32,9 @@ _DATAGRAM = 64 * 1024
 _MAX_FDS = 16
 _CHANNEL = 3
 _LOW = 32
+_STOPPING = 0.5
+"""Seconds that a tree has to stop before it is killed as it is: a parent in vfork stops only when its child runs."""
+_LOOK_AGAIN = 0.0005
 
 
 class SpawnRequest(msgspec.Struct, tag="spawn"):
@@ -445,19 +448,24 @@ def _tree(request: SignalRequest, processes: dict[int, dict[Kin, int]]) -> set[i
 
 def _signal_tree(request: SignalRequest) -> int:
     """Signals the tree. A kill stops it first and looks again until nothing new appears: no fork escapes."""
+    if request.signal != signal.SIGKILL:
+        return sum(_kill(pid, request.signal) for pid in _tree(request, _processes()))
     done: set[int] = set()
-    if request.signal == signal.SIGKILL:
-        for _ in range(256):
-            processes = _processes()
-            new = _tree(request, processes) - done
-            # One that is just forking stops when that is done: then its child is there to be seen.
-            if not new and all(processes[pid]["stopped"] for pid in done & processes.keys()):
-                break
-            for pid in new:
-                _kill(pid, signal.SIGSTOP)
-            done |= new
-    else:
-        done = _tree(request, _processes())
+    stopped = False
+    deadline = time.monotonic() + _STOPPING
+    while True:
+        processes = _processes()
+        new = _tree(request, processes) - done
+        # One that is just forking stops when that is done. Only a look that began when all had stopped sees all
+        # that they forked: during a look one may fork after the list was read and stop before its own state is.
+        if (stopped and not new) or time.monotonic() > deadline:
+            break
+        for pid in new:
+            _kill(pid, signal.SIGSTOP)
+        done |= new
+        stopped = not new and all(processes[pid]["stopped"] for pid in done & processes.keys())
+        if not new and not stopped:
+            time.sleep(_LOOK_AGAIN)
     return sum(_kill(pid, request.signal) for pid in done)
 
 
