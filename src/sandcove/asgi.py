@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -164,17 +165,28 @@ class Listener:
             config=self._config, server_state=self._server.server_state, app_state={}
         )
 
-    def refuse(self) -> None:
-        """Takes no more connections and closes the idle ones; requests that run go on."""
+    async def refuse(self) -> None:
+        """Takes no more requests; those that run go on. None gets lost that a Unix socket's peer has sent by now.
+
+        The peer of a connection that were simply closed could have sent a request into it that nobody reads, and not
+        know whether it was. So connections that wait to be taken are taken, and the idle ones are shut for reading:
+        what was sent before is read and answered, what is sent later fails before a byte has left.
+        """
+        await _let_the_loop_turn()
         for server in self._servers:
             server.close()
         for connection in list(self._server.server_state.connections):
-            connection.shutdown()
+            if connection.cycle is None or connection.cycle.response_complete:  # type: ignore[union-attr]
+                with contextlib.suppress(OSError):
+                    connection.transport.get_extra_info("socket").shutdown(socket.SHUT_RD)
+            else:
+                connection.shutdown()
+        await _let_the_loop_turn()
 
     async def stop(self, grace: float) -> None:
         """Takes no more connections, lets requests end for at most `grace` seconds, then cuts them off."""
         state = self._server.server_state
-        self.refuse()
+        await self.refuse()
         try:
             async with asyncio.timeout(grace):
                 while state.tasks:
@@ -182,6 +194,12 @@ class Listener:
         except TimeoutError:
             for task in list(state.tasks):
                 task.cancel()
+
+
+async def _let_the_loop_turn() -> None:
+    """Returns when the loop has taken, read and begun with all that was there: each is a turn or two of its."""
+    for _ in range(8):
+        await asyncio.sleep(0)
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

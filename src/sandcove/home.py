@@ -7,7 +7,7 @@ home/
   registry.db       SQLite: which sandboxes exist
   templates/        read-only lower layers that rooms share
   sandboxes/<id>/   one sandbox's files: upper layers of its mounts, its agent's saved state
-  run/<id>.sock     the agents' Unix sockets
+  run/<id>.sock     the agents' Unix sockets; <id>.rest while its sandbox falls asleep
   spare/            a room made ahead for the next sandbox
   trash/            what is being deleted
 """
@@ -96,6 +96,9 @@ class Home:
 
     def agent_socket(self, sandbox_id: str) -> Path:
         return self.run / f"{sandbox_id}.sock"
+
+    def resting_socket(self, sandbox_id: str) -> Path:
+        return self.run / f"{sandbox_id}.rest"
 
     def make(self) -> None:
         """Makes the folders that are missing, readable by their owner alone.

@@ -114,6 +114,28 @@ def test_an_idle_sandbox_sleeps_and_the_next_call_wakes_it(home: Path) -> None:
     box.destroy()
 
 
+def test_no_call_is_lost_to_a_sandbox_that_falls_asleep(home: Path) -> None:
+    # The agent once closed the connections of a client's pool one by one: a request that was sent into one just then
+    # was read by nobody, and its caller could not know whether it had been.
+    box = get_sandbox("drowsy", sleep_after=0.03)
+    threads = [threading.Thread(target=box.exec, args=("true",)) for _ in range(4)]
+    for number in range(20):
+        for thread in threads:
+            thread.start()  # so that there are many connections to be closed
+        for thread in threads:
+            thread.join(30)
+        with socket.socket(socket.AF_UNIX) as watching:
+            watching.settimeout(20)
+            try:
+                watching.connect(str(home / "run" / "drowsy.sock"))
+                assert watching.recv(1) == b""
+            except (FileNotFoundError, ConnectionError):
+                pass  # it sleeps already
+        assert box.exec(f"echo {number}").stdout == f"{number}\n"
+        threads = [threading.Thread(target=box.exec, args=("true",)) for _ in range(4)]
+    box.destroy()
+
+
 def test_a_busy_sandbox_does_not_sleep(home: Path) -> None:
     box = get_sandbox("busy", sleep_after=0.1)
     # It ends by its own clock, several times the idle time later.

@@ -58,7 +58,7 @@ class Agent:
         self._last = time.monotonic()
         self.app: ASGIApp = self._counted(application(self._routes()))
 
-    def begin(self, sessions: Sessions, init: Init, env: Mapping[str, str], refuse: Callable[[], None]) -> None:
+    def begin(self, sessions: Sessions, init: Init, env: Mapping[str, str], refuse: Callable[[], Awaitable[None]]) -> None:
         self.sessions = sessions
         self.init = init
         self.env = env
@@ -68,7 +68,7 @@ class Agent:
         """Notes when the sandbox was last in use; the question how long it has been idle is none."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope.get("path") in ("/api/activity", "/api/rest"):
+            if scope.get("path") in ("/api/activity", "/api/rest", "/api/refuse"):
                 await app(scope, receive, send)
                 return
             if self._resting:
@@ -105,10 +105,14 @@ class Agent:
         idle = (time.monotonic() - self._last) * 1000
         if spec.if_idle is not None and (self._busy or idle < spec.if_idle):
             raise ConflictError("the sandbox is in use")
+        # A caller is told from now on that it may wake the sandbox and call again.
         self._resting = True
-        # A caller that connects from now on is refused, and so knows that it may wake the sandbox and call again.
-        self._refuse()
         await self.sessions.rest()
+        return json({"success": True})
+
+    async def refuse(self, _: Request) -> Response:
+        """(ours, for the server, the last call) the socket's path is gone; see `Listener.refuse`."""
+        await self._refuse()
         return json({"success": True})
 
     async def set_env(self, http: Request) -> Response:
@@ -248,6 +252,7 @@ class Agent:
             route("GET", "/api/ping", self.ping),
             route("GET", "/api/activity", self.activity),
             route("POST", "/api/rest", self.rest),
+            route("POST", "/api/refuse", self.refuse),
             route("POST", "/api/env", self.set_env),
             route("POST", "/api/session/create", self.create_session),
             route("GET", "/api/session/list", self.list_sessions),

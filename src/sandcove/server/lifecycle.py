@@ -181,14 +181,24 @@ class Sandboxes:
             _still_there(sandbox)
             if sandbox.room is not None:
                 try:
-                    rest = Rest(if_idle=if_idle)
-                    await ask(self._home.agent_socket(sandbox.record.id), "POST", "/api/rest", rest)
+                    await self._rest(sandbox.record.id, Rest(if_idle=if_idle))
                 except ConflictError:
                     return
-                except SandboxError as error:
+                except (SandboxError, OSError) as error:
                     _log.warning("sandbox %s is put to sleep unasked: %s", sandbox.record.id, error)
                 await self._end_room(sandbox)
                 self.touch(sandbox, note=None)
+
+    async def _rest(self, sandbox_id: str, rest: Rest) -> None:
+        """Has the agent get ready for the end of its room, so that no caller's request gets lost in it."""
+        path, aside = self._home.agent_socket(sandbox_id), self._home.resting_socket(sandbox_id)
+        await ask(path, "POST", "/api/rest", rest)
+        # Who comes later finds nobody, and asks this server to wake the sandbox; who came before is answered.
+        path.rename(aside)
+        try:
+            await ask(aside, "POST", "/api/refuse")
+        finally:
+            aside.unlink()
 
     async def destroy(self, sandbox: Sandbox) -> None:
         """Ends it and deletes all of it. Repeating it is harmless."""
