@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sandcove.agent.commands import Text
+from sandcove.agent.text import Text
 
 pieces = st.one_of(
     st.text(max_size=8).map(lambda text: text.encode("utf-8", "surrogatepass")),

@@ -14,9 +14,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove.agent import files
+from sandcove.agent.clock import timestamp
 from sandcove.agent.commands import EventStream, execute
 from sandcove.agent.init import Init
-from sandcove.agent.sessions import Sessions, timestamp
+from sandcove.agent.process_calls import process_routes
+from sandcove.agent.processes import Processes
+from sandcove.agent.sessions import Sessions
 from sandcove.agent.transfer import FileDownload, FolderDownload, receive_file, receive_folder
 from sandcove.asgi import application, body, json
 from sandcove.errors import ConflictError, ContainerNotReadyError, InvalidRequestError, error_to_wire
@@ -49,6 +52,7 @@ class Agent:
     """One sandbox's API. `app` is made before the fork, `begin` fills in what lives after it."""
 
     sessions: Sessions
+    processes: Processes
     init: Init
     env: Mapping[str, str]
 
@@ -58,8 +62,16 @@ class Agent:
         self._last = time.monotonic()
         self.app: ASGIApp = self._counted(application(self._routes()))
 
-    def begin(self, sessions: Sessions, init: Init, env: Mapping[str, str], refuse: Callable[[], Awaitable[None]]) -> None:
+    def begin(
+        self,
+        sessions: Sessions,
+        processes: Processes,
+        init: Init,
+        env: Mapping[str, str],
+        refuse: Callable[[], Awaitable[None]],
+    ) -> None:
         self.sessions = sessions
+        self.processes = processes
         self.init = init
         self.env = env
         self._refuse = refuse
@@ -144,6 +156,8 @@ class Agent:
 
     async def delete_session(self, http: Request) -> Response:
         name = check_session_id(http.path_params["id"])
+        self.sessions.get(name)
+        await self.processes.kill_all(name)
         await self.sessions.delete(name)
         return json({"success": True, "id": name, "timestamp": timestamp()})
 
@@ -257,6 +271,7 @@ class Agent:
             route("POST", "/api/session/create", self.create_session),
             route("GET", "/api/session/list", self.list_sessions),
             route("DELETE", "/api/session/{id}", self.delete_session),
+            *process_routes(self),
             route("POST", "/api/write", self.write),
             route("POST", "/api/read", self.read),
             route("POST", "/api/mkdir", self.mkdir),

@@ -65,7 +65,7 @@ _sandcove() {
       builtin return 0 ;;
     save)
       {
-        builtin declare -p; builtin declare -f; builtin alias -p; builtin umask -p
+        builtin export -p; builtin declare -p; builtin declare -f; builtin alias -p; builtin umask -p
         builtin printf '_sandcove_shopt=%q _sandcove_set=%q _sandcove_pwd=%q\n%s\n' \
           "$BASHOPTS" "$SHELLOPTS" "${DIRSTACK[0]}" '@END@'
       } >|"@RUN@/state.$2" 2>/dev/null

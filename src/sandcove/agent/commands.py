@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import codecs
 import contextlib
 import shlex
 import time
@@ -15,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sandcove.agent.clock import timestamp
 from sandcove.agent.output import Stream
-from sandcove.agent.sessions import Session, timestamp
+from sandcove.agent.sessions import Session
 from sandcove.agent.shell import Command
+from sandcove.agent.text import Text, whole
 from sandcove.asgi import disconnected, json
 from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
 from sandcove.wire.codec import encode
@@ -26,7 +27,7 @@ from sandcove.wire.models import Execute, ExecuteAnswer
 from sandcove.wire.names import check_command, check_env, check_path
 from sandcove.wire.sse import encode_event
 
-__all__ = ["EventStream", "Text", "check", "execute"]
+__all__ = ["EventStream", "check", "execute"]
 
 KEEP = 32 * 1024 * 1024
 """Bytes of each stream that a collected answer holds; the rest is dropped, and `truncated` says so."""
@@ -79,8 +80,8 @@ async def execute(session: Session, spec: Execute, http: Request) -> Response:
     finally:
         if not command.ended.done():
             await command.kill()
-    stdout, stdout_base64 = _text(command.output.kept("stdout"))
-    stderr, stderr_base64 = _text(command.output.kept("stderr"))
+    stdout, stdout_base64 = whole(command.output.kept("stdout"))
+    stderr, stderr_base64 = whole(command.output.kept("stderr"))
     if timed_out:
         partial: dict[str, Any] = {"stdout": stdout, "stderr": stderr}
         if stdout_base64 is not None:
@@ -224,38 +225,6 @@ class EventStream(Response):
         await disconnected(self._http)
         command.output.abandon()
         await command.kill()
-
-
-class Text:
-    """Bytes of a stream as text, chunk by chunk, no character split.
-
-    `feed` and `end` give the text and, only where it is not exactly the bytes, the bytes in base64.
-    """
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = b""
-
-    def feed(self, chunk: bytes, final: bool = False) -> tuple[str, str | None]:
-        data = self._held + chunk if self._held else chunk
-        text = self._decoder.decode(chunk, final)
-        self._held, _ = self._decoder.getstate()
-        if "\ufffd" in text:
-            used = data[: len(data) - len(self._held)]
-            if text.encode() != used:
-                return text, base64.b64encode(used).decode()
-        return text, None
-
-    def end(self) -> tuple[str, str | None]:
-        """What is left: the beginning of a character that never ended."""
-        return self.feed(b"", final=True)
-
-
-def _text(data: bytes) -> tuple[str, str | None]:
-    try:
-        return data.decode(), None
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "replace"), base64.b64encode(data).decode()
 
 
 def _shown(spec: Execute) -> str:

@@ -50,7 +50,7 @@ class SpawnRequest(msgspec.Struct, tag="spawn"):
 
 
 class SignalRequest(msgspec.Struct, tag="signal"):
-    """Signal `pid` and its descendants; not the trees below `spare`.
+    """Signal `pid`, its descendants and the session that it leads; not the trees below `spare`.
 
     Of the children of `pid` itself, only those count that started at the clock tick `since` after boot, or later.
     """
@@ -401,11 +401,11 @@ def _fork_adopter(request: SpawnRequest, fds: dict[int, int]) -> int:
     return pid
 
 
-Kin = Literal["parent", "start", "stopped"]
+Kin = Literal["parent", "session", "start", "stopped"]
 
 
 def _processes() -> dict[int, dict[Kin, int]]:
-    """Every process of the namespace: its parent, its start in clock ticks after boot, whether it does nothing more."""
+    """Every process of the namespace: its start is in clock ticks after boot; a stopped one does nothing more."""
     found: dict[int, dict[Kin, int]] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -418,6 +418,7 @@ def _processes() -> dict[int, dict[Kin, int]]:
             continue
         found[int(name)] = {
             "parent": int(fields[1]),
+            "session": int(fields[3]),
             "start": int(fields[19]),
             "stopped": fields[0] in b"TtZX",
         }
@@ -443,7 +444,9 @@ def _tree(request: SignalRequest, processes: dict[int, dict[Kin, int]]) -> set[i
     for child in children.get(request.pid, ()):
         if processes[child]["start"] < request.since:
             spared |= below([child], set())
-    return below([request.pid], spared) - {1}
+    # An orphan has another parent, but is in the session still, unless it has left that too.
+    members = [pid for pid, kin in processes.items() if kin["session"] == request.pid]
+    return below([request.pid, *members], spared) - {1}
 
 
 def _signal_tree(request: SignalRequest) -> int:

@@ -28,6 +28,7 @@ from sandcove import linux
 from sandcove.agent.app import Agent
 from sandcove.agent.init import Init
 from sandcove.agent.memory import Memory
+from sandcove.agent.processes import Processes
 from sandcove.agent.sessions import HOME, Sessions
 from sandcove.agent.warmup import warm_up
 from sandcove.asgi import Listener, prepare, run
@@ -88,7 +89,6 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
     async def serve() -> None:
         init.attach()
         sessions = Sessions(memory, base_env, init)
-        _agent.begin(sessions, init, base_env, _listener.refuse)
 
         async def start_shell() -> None:
             # Whoever runs the first command is told when there is no working bash; files can be mended without.
@@ -96,11 +96,14 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
                 await sessions.get(DEFAULT_SESSION).start()
 
         async with asyncio.TaskGroup() as group:
+            _agent.begin(sessions, Processes(group), init, base_env, _listener.refuse)
             group.create_task(start_shell())
             await _listener.start(listener)
             channel.send(b"ready")
-        assert init.ended is not None
-        await init.ended
+            assert init.ended is not None
+            await init.ended
+            # Nothing runs any more that a task could wait for.
+            os._exit(1)
 
     try:
         run(serve)

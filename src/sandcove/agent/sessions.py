@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
+from sandcove.agent.clock import timestamp
 from sandcove.agent.files import text
 from sandcove.agent.init import Init
 from sandcove.agent.memory import Memory, SessionMemory
@@ -16,18 +16,13 @@ from sandcove.errors import InvalidRequestError, PathNotFoundError, SessionAlrea
 from sandcove.wire.models import DEFAULT_SESSION, WORKSPACE, CreateSession, SessionInfo
 from sandcove.wire.names import check_env, check_path, check_session_id
 
-__all__ = ["Session", "Sessions", "timestamp"]
+__all__ = ["Session", "Sessions"]
 
 HOME = "/root"
 RUN = Path("/run/sandcove")
 STATE = Path("/var/lib/sandcove/sessions")
 REST_GRACE = 2.0
 """Seconds that processes have to end by themselves before their sandbox sleeps."""
-
-
-def timestamp() -> str:
-    """Now, as ISO 8601 in UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Session:
@@ -61,10 +56,25 @@ class Session:
     ) -> Command:
         """Starts a command in the shell, when its turn has come; see `Shell.run` and `Output`."""
         if cwd is not None:
-            cwd = self.resolve(cwd)
-            if not os.path.isdir(cwd):
-                raise PathNotFoundError(f"cwd {cwd} is no folder of the sandbox; make it with mkdir first")
+            cwd = self.folder(cwd)
         return await self._shell.run(command, cwd=cwd, env=env, stdin=stdin, keep=keep, wanted=wanted)
+
+    async def environment(self) -> dict[str, str]:
+        """The variables that a program has which starts in the session now."""
+        return await self._shell.environment()
+
+    def folder(self, path: str | None) -> str:
+        """The session's folder, or the one at `path`.
+
+        Raises:
+            PathNotFoundError: none is there.
+        """
+        if path is None:
+            return self.cwd
+        path = self.resolve(path)
+        if not os.path.isdir(path):
+            raise PathNotFoundError(f"cwd {path} is no folder of the sandbox; make it with mkdir first")
+        return path
 
     def resolve(self, path: str) -> str:
         """The absolute form of a path: ``~`` is the home folder, a relative one starts in the session's."""

@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sandcove.agent import bash, scratch
+from sandcove.agent.exported import exported
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.output import Output, bytes_waiting
 from sandcove.errors import SandboxError
@@ -170,6 +171,23 @@ class Shell:
             return
         with contextlib.suppress(SandboxError):
             await self._init.signal(self._pid, signal.SIGKILL, spare=self._children(), since=command.since)
+
+    async def environment(self) -> dict[str, str]:
+        """The variables that it exports; the last that it has told, while a command runs."""
+        await self.settle()
+        saved = self._saved(*self._written, self._state / "saved")
+        env = exported(saved) if saved else dict(self._env)
+        for record in scratch.read(self._state / "env")[0].split(b"\0")[:-1]:
+            name, equals, value = os.fsdecode(record).partition("=")
+            if equals:
+                env[name] = value
+            else:
+                env.pop(name, None)
+        # What a shell sets for itself: a new one sets them anew.
+        for name in ("OLDPWD", "SHLVL", "_"):
+            env.pop(name, None)
+        env["PWD"] = self.cwd
+        return env
 
     async def settle(self) -> None:
         """Waits, not for long, until an idle shell has written its state: it has read all that it was told then."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from sandcove.agent.files import NewFile, open_file
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.output import Output
+from sandcove.agent.stdin import Stdin
 from sandcove.errors import FileSystemError, InvalidRequestError, PathNotFoundError
 
 __all__ = ["FileDownload", "FolderDownload", "receive_file", "receive_folder"]
@@ -115,9 +115,9 @@ async def receive_folder(http: Request, init: Init, env: Mapping[str, str], path
     tar = await _Tar.start(init, env, ["-xf", "-", "-C", path, "--no-same-owner"], stdin=True)
     try:
         async for chunk in http.stream():
-            if not await tar.write(chunk):
+            if not await tar.stdin.write(chunk):
                 break
-        tar.close_stdin()
+        tar.stdin.discard()
         exit_ = await tar.exit
     finally:
         await tar.end()
@@ -126,20 +126,15 @@ async def receive_folder(http: Request, init: Init, env: Mapping[str, str], path
         raise InvalidRequestError(f"the archive could not be unpacked into {path}: {reason or exit_}")
 
 
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
 class _Tar:
     """A tar that runs among user code."""
 
     def __init__(self, init: Init, pid: int, exit_: asyncio.Future[Exit], output: Output, stdin: int) -> None:
         self._init = init
         self._pid = pid
-        self._stdin = stdin
         self.exit = exit_
         self.output = output
+        self.stdin = Stdin(stdin, exit_)
         exit_.add_done_callback(lambda _: output.finish())
 
     @classmethod
@@ -150,7 +145,6 @@ class _Tar:
         stdin_write = -1
         if stdin:
             fds[0], stdin_write = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(stdin_write, False)
         try:
             pid, exit_ = await init.spawn([TAR, *arguments], env=dict(env), cwd="/", fds=fds)
         except BaseException:
@@ -166,33 +160,9 @@ class _Tar:
         output = Output(stdout, stderr, keep=64 * 1024 if stdin else None)
         return cls(init, pid, exit_, output, stdin_write)
 
-    async def write(self, data: bytes) -> bool:
-        """Writes all of it as the pipe takes it; False when tar has ended."""
-        loop = asyncio.get_running_loop()
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._stdin, view) :]
-            except BlockingIOError:
-                writable: asyncio.Future[None] = loop.create_future()
-                loop.add_writer(self._stdin, _set, writable)
-                try:
-                    waiting: set[asyncio.Future[Any]] = {writable, self.exit}
-                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    loop.remove_writer(self._stdin)
-            except BrokenPipeError:
-                return False
-        return True
-
-    def close_stdin(self) -> None:
-        if self._stdin >= 0:
-            os.close(self._stdin)
-            self._stdin = -1
-
     async def end(self) -> None:
         """Kills it when it still runs; nothing is left of it."""
-        self.close_stdin()
+        self.stdin.discard()
         if not self.exit.done():
             self.output.abandon()
             await self._init.signal(self._pid, 9)

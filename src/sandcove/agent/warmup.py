@@ -20,6 +20,7 @@ from pathlib import Path
 from sandcove.agent.app import Agent
 from sandcove.agent.init import Exit, Init, SignalRequest, SpawnRequest, spawn
 from sandcove.agent.memory import Memory
+from sandcove.agent.processes import Processes
 from sandcove.agent.sessions import Sessions
 from sandcove.asgi import Listener, run
 
@@ -56,6 +57,19 @@ class _HostInit(Init):
         return request.ref
 
 
+async def _call(listener: Listener) -> None:
+    ours, theirs = socket.socketpair()
+    await asyncio.get_running_loop().connect_accepted_socket(listener.protocol, theirs)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    for _ in range(_ROUNDS):
+        for method, path, body in _CALLS:
+            head = f"{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(answer.partition(b"content-length: ")[2].split()[0]))
+    writer.close()
+
+
 def warm_up(agent: Agent, listener: Listener, env: dict[str, str]) -> None:
     """Serves the commonest calls to itself a few times, on a loop that is closed again."""
     init = _HostInit()
@@ -63,17 +77,9 @@ def warm_up(agent: Agent, listener: Listener, env: dict[str, str]) -> None:
     async def serve(folder: Path) -> None:
         with open(folder / "memory", "w+b") as memory:
             sessions = Sessions(Memory(memory.fileno()), env, init, run=folder, state=folder / "state")
-            agent.begin(sessions, init, env, listener.refuse)
-            ours, theirs = socket.socketpair()
-            await asyncio.get_running_loop().connect_accepted_socket(listener.protocol, theirs)
-            reader, writer = await asyncio.open_connection(sock=ours)
-            for _ in range(_ROUNDS):
-                for method, path, body in _CALLS:
-                    head = f"{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n"
-                    writer.write(head.encode() + body)
-                    answer = await reader.readuntil(b"\r\n\r\n")
-                    await reader.readexactly(int(answer.partition(b"content-length: ")[2].split()[0]))
-            writer.close()
+            async with asyncio.TaskGroup() as group:
+                agent.begin(sessions, Processes(group), init, env, listener.refuse)
+                await _call(listener)
             await sessions.delete("default")
 
     before = os.getcwd()

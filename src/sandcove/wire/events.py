@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from sandcove.wire.models import ExecuteAnswer
+from sandcove.wire.models import ExecuteAnswer, ProcessStatus
 
-__all__ = ["ExecEvent"]
+__all__ = ["ExecEvent", "LogEvent"]
 
 
 class ExecEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -30,3 +30,30 @@ class ExecEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True
     error: str | None = None
     code: str | None = None
     """(ours) on ``error``: the error's code, see `sandcove.errors`."""
+
+
+class LogEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """One event of ``GET /api/process/{id}/stream``.
+
+    Any of ``stdout`` and ``stderr``, then ``exit`` and, with the same fields, ``complete``: the seed's types name the
+    one, its server sends the other. ``error`` instead of them when the reader's time was over.
+    """
+
+    type: Literal["stdout", "stderr", "exit", "complete", "error"]
+    timestamp: str
+    process_id: str
+    session_id: str
+    data: str = ""
+    """Text of stdout and stderr: whole characters; U+FFFD for what is no UTF-8."""
+    bytes: str | None = None
+    """(ours) base64 of the exact bytes, there only when `data` is not exactly them."""
+    cursor: int | None = None
+    """(ours) the offset behind this event; a stream that is asked for with it goes on there."""
+    skipped: int = 0
+    """(ours) bytes before this event that the log does not hold any more."""
+    exit_code: int | None = None
+    signal: str | None = None
+    """(ours) as in `ProcessInfo`."""
+    status: ProcessStatus | None = None
+    error: str | None = None
+    code: str | None = None

@@ -25,6 +25,12 @@ __all__ = [
     "MakeFolder",
     "MovePath",
     "PathOnly",
+    "ProcessAnswer",
+    "ProcessInfo",
+    "ProcessList",
+    "ProcessLogs",
+    "ProcessOptions",
+    "ProcessStatus",
     "ReadAnswer",
     "ReadFile",
     "RenamePath",
@@ -36,12 +42,15 @@ __all__ = [
     "SessionInfo",
     "SessionList",
     "SetEnv",
+    "StartProcess",
+    "WaitForPort",
     "WriteFile",
 ]
 
 DEFAULT_SESSION = "default"
 WORKSPACE = "/workspace"
 
+ProcessStatus = Literal["starting", "running", "completed", "failed", "killed", "error"]
 SandboxState = Literal["starting", "running", "sleeping", "asleep", "destroying"]
 
 
@@ -186,6 +195,87 @@ class SetEnv(Request):
 
     env: dict[str, str | None]
     session_id: str | None = None
+
+
+class ProcessOptions(Request):
+    """How a process is started. Times in milliseconds."""
+
+    process_id: str | None = None
+    timeout: int | None = None
+    env: dict[str, str] | None = None
+    cwd: str | None = None
+    encoding: Literal["utf-8", "utf8"] = "utf-8"
+    """Of text; bytes that are none are in the answers' base64 fields as well."""
+    auto_cleanup: bool = False
+    """Forget it with its log when it has ended."""
+
+
+class StartProcess(Request):
+    """``POST /api/process/start``. A list is a program and its arguments, which no shell sees (ours)."""
+
+    command: str | list[str]
+    session_id: str = DEFAULT_SESSION
+    options: ProcessOptions = msgspec.field(default_factory=ProcessOptions)
+
+
+class ProcessInfo(Answer, omit_defaults=True):
+    """A background process: ``killed`` when a signal or this API ended it, ``failed`` with another code than 0."""
+
+    id: str
+    pid: int
+    command: str
+    status: ProcessStatus
+    start_time: str
+    session_id: str
+    end_time: str | None = None
+    exit_code: int | None = None
+    """128 + n when signal n ended it."""
+    signal: str | None = None
+    """(ours) the name of the signal that ended it, such as ``SIGKILL``."""
+    timed_out: bool = False
+    """(ours) its timeout ended it."""
+
+
+class ProcessAnswer(Answer):
+    """``POST /api/process/start``, ``GET /api/process/{id}`` and (ours) ``GET /api/process/{id}/wait``."""
+
+    process: ProcessInfo
+    timestamp: str
+
+
+class ProcessList(Answer):
+    """``GET /api/process/list``."""
+
+    processes: list[ProcessInfo]
+    count: int
+    timestamp: str
+
+
+class ProcessLogs(Answer, omit_defaults=True):
+    """``GET /api/process/{id}/logs``: the newest of each stream. All but the first four are ours."""
+
+    process_id: str
+    session_id: str
+    stdout: str
+    stderr: str
+    timestamp: str
+    cursor: int
+    """The offset behind all this, for ``/stream?cursor=``."""
+    stdout_base64: str | None = None
+    stderr_base64: str | None = None
+    truncated: bool = False
+    """There was more than is kept, or than one answer holds."""
+
+
+class WaitForPort(Request):
+    """(ours) ``POST /api/wait-for-port``: answered when something in the sandbox listens on the TCP port.
+
+    With `process_id` an error when that process ends before.
+    """
+
+    port: int
+    timeout: int | None = None
+    process_id: str | None = None
 
 
 class Rest(Request):

@@ -13,6 +13,8 @@ __all__ = [
     "check_labels",
     "check_mode",
     "check_path",
+    "check_port",
+    "check_process_id",
     "check_sandbox_id",
     "check_session_id",
 ]
@@ -28,6 +30,7 @@ MAX_ENV_BYTES = 128 * 1024 - 1
 _SANDBOX_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _SESSION_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,1023}", re.ASCII)
+_PROCESS_WORDS = {"start", "list", "kill-all", "cleanup"}
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -49,6 +52,22 @@ def check_session_id(value: str) -> str:
         raise InvalidRequestError(
             f"session name {_short(value)} is not 1 to 128 characters of A-Z, a-z, 0-9 and '_.@:-'"
         )
+    return value
+
+
+def check_process_id(value: str) -> str:
+    """1 to 128 characters of ``A-Z a-z 0-9 _ . @ : -``; not ``.`` or ``..``, nor a word of the routes."""
+    if not _SESSION_ID.fullmatch(value) or value in {".", ".."} | _PROCESS_WORDS:
+        raise InvalidRequestError(
+            f"process id {_short(value)} is not 1 to 128 characters of A-Z, a-z, 0-9 and '_.@:-', or is a reserved word"
+        )
+    return value
+
+
+def check_port(value: int) -> int:
+    """1 to 65535."""
+    if not 1 <= value <= 65535:
+        raise InvalidRequestError(f"port {value} is not between 1 and 65535")
     return value
 
 

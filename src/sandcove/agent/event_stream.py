@@ -1,0 +1,68 @@
+"""A stream of server-sent events as an answer: heartbeats while it is silent, an end when its reader leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sandcove.asgi import disconnected
+from sandcove.wire.codec import encode
+from sandcove.wire.sse import encode_comment, encode_event
+
+__all__ = ["HEARTBEAT", "EventStream"]
+
+HEARTBEAT = 15.0
+"""Seconds of silence after which a comment is sent, so that proxies keep the connection."""
+
+
+class EventStream(Response):
+    """Sends the events that `run` tells. `run` is cancelled when the reader leaves."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, http: Request) -> None:
+        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._http = http
+        self._sent = time.monotonic()
+        self._send: Send
+
+    async def run(self) -> None:
+        """Sends all events with `tell`."""
+        raise NotImplementedError
+
+    async def tell(self, event: Any) -> None:
+        """Sends one event, when the reader takes it."""
+        await self._send_bytes(encode_event(encode(event)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send = send
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        running = asyncio.ensure_future(self.run())
+        helping = [asyncio.ensure_future(self._beat()), asyncio.ensure_future(disconnected(self._http))]
+        try:
+            await asyncio.wait({running, *helping}, return_when=asyncio.FIRST_COMPLETED)
+            left = not running.done()
+        finally:
+            for task in (running, *helping):
+                task.cancel()
+            await asyncio.wait({running, *helping})
+        if not left:
+            running.result()
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _beat(self) -> None:
+        while True:
+            silent = time.monotonic() - self._sent
+            if silent >= HEARTBEAT:
+                await self._send_bytes(encode_comment())
+            await asyncio.sleep(HEARTBEAT - min(silent, HEARTBEAT) or HEARTBEAT)
+
+    async def _send_bytes(self, data: bytes) -> None:
+        self._sent = time.monotonic()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})

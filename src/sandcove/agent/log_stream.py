@@ -1,0 +1,85 @@
+"""The log of a process as a stream of events: from the first byte or from an offset, until the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+
+from sandcove.agent.clock import timestamp
+from sandcove.agent.event_stream import EventStream
+from sandcove.agent.output import Stream
+from sandcove.agent.process import Process
+from sandcove.agent.text import Text
+from sandcove.errors import ExecutionTimeoutError
+from sandcove.wire.events import LogEvent
+
+__all__ = ["LogStream"]
+
+
+class LogStream(EventStream):
+    """What `process` prints from offset `cursor` on, then its end.
+
+    Args:
+        timeout: milliseconds after which an ``error`` ends the stream, not the process.
+        output: False: nothing but the end.
+    """
+
+    def __init__(self, http: Request, process: Process, cursor: int, timeout: int | None, output: bool) -> None:
+        super().__init__(http)
+        self._process = process
+        self._at = cursor
+        self._timeout = timeout
+        self._output = output
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.timeout(None if self._timeout is None else self._timeout / 1000):
+                if self._output:
+                    await self._tell_output()
+                await asyncio.wait({self._process.exit})
+        except TimeoutError:
+            error = ExecutionTimeoutError(
+                f"process {self._process.id!r} still runs after {(self._timeout or 0) / 1000:g} s of waiting for it"
+            )
+            await self.tell(self._event("error", error=error.message, code=error.code))
+            return
+        info = self._process.info()
+        for kind in ("exit", "complete"):
+            await self.tell(
+                self._event(
+                    kind, exit_code=info.exit_code, signal=info.signal, status=info.status, cursor=self._process.log.end
+                )
+            )
+
+    async def _tell_output(self) -> None:
+        log = self._process.log
+        text: dict[Stream, Text] = {"stdout": Text(), "stderr": Text()}
+        while True:
+            piece = log.read(self._at)
+            if piece is None:
+                if log.closed:
+                    break
+                await log.grown(self._at)
+                continue
+            if piece.skipped:
+                text = {"stdout": Text(), "stderr": Text()}
+            data, exact = text[piece.stream].feed(piece.data)
+            self._at = piece.next
+            if data or exact or piece.skipped:
+                # Whoever goes on from here begins with the character that is not whole yet.
+                cursor = self._at - text[piece.stream].held
+                await self.tell(self._event(piece.stream, data=data, bytes=exact, cursor=cursor, skipped=piece.skipped))
+        for stream, rest in text.items():
+            data, exact = rest.end()
+            if data or exact:
+                await self.tell(self._event(stream, data=data, bytes=exact, cursor=self._at))
+
+    def _event(self, kind: str, **fields: object) -> LogEvent:
+        return LogEvent(
+            type=kind,  # type: ignore[arg-type]
+            timestamp=timestamp(),
+            process_id=self._process.id,
+            session_id=self._process.session_id,
+            **fields,  # type: ignore[arg-type]
+        )

@@ -1,0 +1,148 @@
+"""A sandbox's background processes by id."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shlex
+import time
+from collections.abc import Mapping
+
+from sandcove.agent.process import Process
+from sandcove.agent.sessions import Session
+from sandcove.errors import InvalidRequestError, PathNotFoundError, ProcessAlreadyExistsError, ProcessNotFoundError
+from sandcove.wire.models import StartProcess
+from sandcove.wire.names import check_command, check_env, check_path, check_process_id
+
+__all__ = ["Processes"]
+
+MOST_ENDED = 256
+"""Ended processes that are remembered with their logs; the one that ended first goes first."""
+LONGEST_ARGUMENT = 128 * 1024 - 1
+"""The kernel's MAX_ARG_STRLEN without its NUL."""
+BASH = "/bin/bash"
+
+
+class Processes:
+    """All of them.
+
+    Args:
+        group: owns the task that waits for each.
+    """
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._all: dict[str, Process] = {}
+        self._starting: set[str] = set()
+
+    async def start(self, session: Session, request: StartProcess) -> Process:
+        """Starts a process in a session: with its folder and its variables, beside what its shell does.
+
+        Raises:
+            InvalidRequestError, PathNotFoundError, ProcessAlreadyExistsError, SandboxError.
+        """
+        options = request.options
+        check_command(request.command)
+        check_env(options.env or {})
+        if options.timeout is not None and options.timeout <= 0:
+            raise InvalidRequestError(
+                f"timeout is {options.timeout} ms; give more than 0, or leave it out for no limit"
+            )
+        cwd = session.folder(None if options.cwd is None else check_path(options.cwd))
+        id_ = options.process_id
+        if id_ is None:
+            id_ = f"proc_{time.time_ns() // 1_000_000}_{secrets.token_hex(6)}"
+        elif check_process_id(id_) in self._all or id_ in self._starting:
+            raise ProcessAlreadyExistsError(
+                f"a process with id {id_!r} exists; choose another id, or clean it up first"
+            )
+        self._starting.add(id_)
+        try:
+            env = {**await session.environment(), **(options.env or {})}
+            if options.cwd is not None:
+                env["PWD"] = cwd
+            process = await Process.start(
+                id_,
+                _arguments(request.command, env, cwd),
+                shown=request.command if isinstance(request.command, str) else shlex.join(request.command),
+                session_id=request.session_id,
+                init=session.init,
+                env=env,
+                cwd=cwd,
+            )
+        finally:
+            self._starting.discard(id_)
+        process.auto_cleanup = options.auto_cleanup
+        self._all[id_] = process
+        self._group.create_task(self._supervise(process, options.timeout))
+        return process
+
+    def get(self, id: str) -> Process:
+        """The process.
+
+        Raises:
+            ProcessNotFoundError: none has this id.
+        """
+        if (process := self._all.get(id)) is None:
+            raise ProcessNotFoundError(
+                f"process {id[:128]!r} does not exist: it was never started, or is cleaned up, or the sandbox slept"
+            )
+        return process
+
+    def of(self, session_id: str | None) -> list[Process]:
+        """Those of one session, or all; in the order of their start."""
+        return [p for p in self._all.values() if session_id in (None, p.session_id)]
+
+    async def kill_all(self, session_id: str | None) -> int:
+        """Kills those that run; gives how many that were."""
+        running = [process for process in self.of(session_id) if not process.exit.done()]
+        await asyncio.gather(*(process.kill() for process in running))
+        return len(running)
+
+    def clean_up(self, session_id: str | None) -> int:
+        """Forgets those that have ended, and their logs; gives how many that were."""
+        ended = [process for process in self.of(session_id) if process.exit.done()]
+        for process in ended:
+            self._forget(process)
+        return len(ended)
+
+    async def _supervise(self, process: Process, timeout: int | None) -> None:
+        await process.run(None if timeout is None else timeout / 1000)
+        if process.auto_cleanup:
+            self._forget(process)
+            return
+        ended = [each for each in self._all.values() if each.exit.done()]
+        for each in ended[: len(ended) - MOST_ENDED]:
+            self._forget(each)
+
+    def _forget(self, process: Process) -> None:
+        if self._all.get(process.id) is process:
+            del self._all[process.id]
+        process.log.delete()
+
+
+def _arguments(command: str | list[str], env: Mapping[str, str], cwd: str) -> list[str]:
+    """The program's path and its arguments: of bash for a text, of the program itself for a list."""
+    argv = [BASH, "-c", command] if isinstance(command, str) else _found(command, env, cwd)
+    for argument in argv:
+        if len(os.fsencode(argument)) > LONGEST_ARGUMENT:
+            raise InvalidRequestError(
+                f"an argument is longer than {LONGEST_ARGUMENT:,} bytes, the most that a program can be started with; "
+                "write it to a file and give that"
+            )
+    return argv
+
+
+def _found(command: list[str], env: Mapping[str, str], cwd: str) -> list[str]:
+    program = command[0]
+    if "/" in program:
+        places = [os.path.join(cwd, program)]
+    else:
+        places = [os.path.join(cwd, folder, program) for folder in env.get("PATH", os.defpath).split(":")]
+    for place in places:
+        if os.path.isfile(place) and os.access(place, os.X_OK):
+            return [place, *command[1:]]
+    raise PathNotFoundError(
+        f"the program {program!r} is not there, or not executable, in the sandbox; PATH is {env.get('PATH', '')!r}"
+    )
