@@ -17,9 +17,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sandcove._version import __version__
+from sandcove.client._sync.process import Process
 from sandcove.client._sync.sandbox import Sandbox, get_sandbox, list_sandboxes
 from sandcove.client._sync.session import Session
-from sandcove.client.results import ExecEvent, ExecResult, FileInfo, Isolation, SandboxInfo
+from sandcove.client.results import ExecEvent, ExecResult, FileInfo, Isolation, LogEvent, ProcessLogs, SandboxInfo
 from sandcove.client.streams import async_iterable_to_sse_stream, parse_sse_stream, response_to_async_iterable
 from sandcove.errors import (
     CodeExecutionError,
@@ -37,6 +38,7 @@ from sandcove.errors import (
     PathExistsError,
     PathNotFoundError,
     ProcessAlreadyExistsError,
+    ProcessEndedError,
     ProcessNotFoundError,
     SandboxError,
     SandboxNetworkError,
@@ -49,10 +51,12 @@ from sandcove.errors import (
 )
 
 if TYPE_CHECKING:
+    from sandcove.client._async.process import AsyncProcess
     from sandcove.client._async.sandbox import AsyncSandbox, async_list_sandboxes, get_async_sandbox
     from sandcove.client._async.session import AsyncSession
 
 __all__ = [
+    "AsyncProcess",
     "AsyncSandbox",
     "AsyncSession",
     "CodeExecutionError",
@@ -69,11 +73,15 @@ __all__ = [
     "InterpreterNotReadyError",
     "InvalidRequestError",
     "Isolation",
+    "LogEvent",
     "MethodNotAllowedError",
     "NotFoundError",
     "PathExistsError",
     "PathNotFoundError",
+    "Process",
     "ProcessAlreadyExistsError",
+    "ProcessEndedError",
+    "ProcessLogs",
     "ProcessNotFoundError",
     "Sandbox",
     "SandboxError",
@@ -97,6 +105,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AsyncProcess": "sandcove.client._async.process",
     "AsyncSandbox": "sandcove.client._async.sandbox",
     "AsyncSession": "sandcove.client._async.session",
     "async_list_sandboxes": "sandcove.client._async.sandbox",

@@ -13,6 +13,7 @@
     ├── ConflictError                 CONFLICT                 409
     │   ├── SessionAlreadyExistsError SESSION_EXISTS           409
     │   ├── ProcessAlreadyExistsError PROCESS_EXISTS           409
+    │   ├── ProcessEndedError         PROCESS_ENDED            409
     │   └── PathExistsError           PATH_EXISTS              409
     ├── TooLargeError                 TOO_LARGE                413
     ├── FileSystemError               FILE_SYSTEM_ERROR        422
@@ -50,6 +51,7 @@ __all__ = [
     "PathExistsError",
     "PathNotFoundError",
     "ProcessAlreadyExistsError",
+    "ProcessEndedError",
     "ProcessNotFoundError",
     "SandboxError",
     "SandboxNetworkError",
@@ -159,6 +161,12 @@ class ProcessAlreadyExistsError(ConflictError):
     """A process of this id exists."""
 
     code = "PROCESS_EXISTS"
+
+
+class ProcessEndedError(ConflictError):
+    """A process ended before what was waited for, or reads no more; `details` has its ``exitCode`` if it has ended."""
+
+    code = "PROCESS_ENDED"
 
 
 class PathExistsError(ConflictError):

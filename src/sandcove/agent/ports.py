@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sandcove.agent.process import Process
-from sandcove.errors import ConflictError, ExecutionTimeoutError
+from sandcove.errors import ExecutionTimeoutError, ProcessEndedError
 
 __all__ = ["listening", "wait_for_port"]
 
@@ -38,7 +38,7 @@ async def wait_for_port(port: int, timeout: float | None, process: Process | Non
 
     Raises:
         ExecutionTimeoutError: nothing does after `timeout` seconds.
-        ConflictError: `process`, which was to listen, has ended.
+        ProcessEndedError: `process`, which was to listen, has ended.
     """
     pause, longest = _LOOKS
     try:
@@ -46,7 +46,7 @@ async def wait_for_port(port: int, timeout: float | None, process: Process | Non
             while port not in listening():
                 if process is not None and process.exit.done():
                     exit_ = process.info()
-                    raise ConflictError(
+                    raise ProcessEndedError(
                         f"process {process.id!r} ended with exit code {exit_.exit_code} before anything listened on "
                         f"port {port}; its logs may tell why",
                         exitCode=exit_.exit_code,

@@ -19,7 +19,7 @@ from sandcove.agent.ports import wait_for_port
 from sandcove.agent.process import Process
 from sandcove.agent.text import whole
 from sandcove.asgi import body, disconnected, json
-from sandcove.errors import ConflictError, InvalidRequestError
+from sandcove.errors import InvalidRequestError, ProcessEndedError
 from sandcove.wire.models import ProcessAnswer, ProcessList, ProcessLogs, StartProcess, WaitForPort
 from sandcove.wire.names import check_port
 
@@ -132,7 +132,9 @@ class _Calls:
                 if left is not None:
                     left.cancel()
             if not taken:
-                raise ConflictError(f"process {process.id!r} reads no more: it has ended or closed its standard input")
+                raise ProcessEndedError(
+                    f"process {process.id!r} reads no more: it has ended or closed its standard input"
+                )
             written += len(chunk)
         if _FLAGS[close]:
             await process.stdin.close()

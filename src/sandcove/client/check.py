@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,8 +15,10 @@ from sandcove.wire import names
 
 __all__ = [
     "StrPath",
+    "check_bytes",
     "check_callback",
     "check_command",
+    "check_cursor",
     "check_encoding",
     "check_env",
     "check_env_changes",
@@ -23,9 +26,13 @@ __all__ = [
     "check_labels",
     "check_mode",
     "check_path",
+    "check_pattern",
+    "check_port",
+    "check_process_id",
     "check_sandbox_id",
     "check_seconds",
     "check_session_id",
+    "check_signal",
     "check_stdin",
     "check_text",
 ]
@@ -92,6 +99,56 @@ def check_sandbox_id(value: object) -> str:
 def check_session_id(value: object) -> str:
     """The name of a session."""
     return names.check_session_id(check_text("session name", value))
+
+
+def check_process_id(value: object) -> str:
+    """The id of a process."""
+    return names.check_process_id(check_text("process id", value))
+
+
+def check_cursor(value: object) -> int:
+    """An offset in a log."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**12:
+        raise _wrong("cursor", "the cursor of an event, or 0 for the beginning", value)
+    return value
+
+
+def check_port(value: object) -> int:
+    """A TCP port."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wrong("port", "a number from 1 to 65535", value)
+    return names.check_port(value)
+
+
+def check_signal(value: object) -> str:
+    """A signal's number or name, as the wire has it."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise _wrong("signal", "a number, or a name such as 'SIGTERM'", value)
+    text = str(int(value)) if isinstance(value, int) else value
+    if not re.fullmatch("[0-9]{1,2}|[A-Za-z][A-Za-z0-9+-]{1,15}", text, re.ASCII):
+        raise InvalidRequestError(f"signal {_shown(value)} is none; give a number, or a name such as 'SIGTERM'")
+    return text.replace("+", "%2B")
+
+
+def check_pattern(value: object) -> re.Pattern[str]:
+    """A regular expression for text."""
+    if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
+        return value
+    if not isinstance(value, str):
+        raise _wrong("pattern", "a regular expression as a str or a compiled one for text", value)
+    try:
+        return re.compile(value)
+    except re.error as error:
+        raise InvalidRequestError(f"pattern {value!r} is no regular expression: {error}") from None
+
+
+def check_bytes(name: str, value: object) -> bytes:
+    """Text, as UTF-8, or bytes."""
+    if isinstance(value, str):
+        return check_text(name, value).encode()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    raise _wrong(name, "a str or bytes", value)
 
 
 def check_path(value: object, name: str = "path") -> str:

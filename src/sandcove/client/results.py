@@ -12,7 +12,17 @@ import msgspec
 from sandcove.wire import events, models
 from sandcove.wire.models import Isolation, SandboxState
 
-__all__ = ["ExecEvent", "ExecResult", "FileInfo", "Isolation", "SandboxInfo", "SandboxState", "log"]
+__all__ = [
+    "ExecEvent",
+    "ExecResult",
+    "FileInfo",
+    "Isolation",
+    "LogEvent",
+    "ProcessLogs",
+    "SandboxInfo",
+    "SandboxState",
+    "log",
+]
 
 log = logging.getLogger("sandcove")
 
@@ -81,6 +91,66 @@ class ExecEvent:
     def __repr__(self) -> str:
         told = self.exit_code if self.type == "complete" else self.command if self.type == "start" else self.data
         return f"<ExecEvent {self.type} {told!r}>"
+
+
+class LogEvent:
+    """One event of a process's log.
+
+    Attributes:
+        type: ``stdout`` or ``stderr``, at last ``exit``.
+        timestamp: when it was sent.
+        data: the text on ``stdout`` and ``stderr``: whole characters, U+FFFD for what is no UTF-8.
+        bytes: the same, exactly as printed.
+        cursor: the offset behind it; a stream that is asked for with it goes on there.
+        skipped: bytes before it that the log did not hold any more.
+        exit_code: on ``exit``; 128 + n when signal n ended it.
+        signal: on ``exit``, the name of that signal, or None.
+        status: on ``exit``, as `Process.status`.
+    """
+
+    __slots__ = ("_exact", "_timestamp", "cursor", "data", "exit_code", "signal", "skipped", "status", "type")
+
+    def __init__(self, event: events.LogEvent) -> None:
+        self.type: Literal["stdout", "stderr", "exit", "complete", "error"] = event.type
+        self.data = event.data
+        self.cursor = event.cursor or 0
+        self.skipped = event.skipped
+        self.exit_code = event.exit_code
+        self.signal = event.signal
+        self.status = event.status
+        self._timestamp = event.timestamp
+        self._exact = event.bytes
+
+    @property
+    def timestamp(self) -> datetime:
+        return when(self._timestamp)
+
+    @property
+    def bytes(self) -> bytes:
+        return self.data.encode() if self._exact is None else base64.b64decode(self._exact)
+
+    def __repr__(self) -> str:
+        return f"<LogEvent {self.type} {self.exit_code if self.type == 'exit' else self.data!r}>"
+
+
+class ProcessLogs(Result, frozen=True, kw_only=True):
+    """What a process has printed.
+
+    Attributes:
+        stdout, stderr: the newest of each, as text: U+FFFD for what is no UTF-8.
+        truncated: there was more; the oldest is missing.
+        cursor: the offset behind it, for a stream that goes on there.
+    """
+
+    stdout: str
+    stderr: str
+    truncated: bool
+    cursor: int
+
+    @classmethod
+    def of(cls, logs: models.ProcessLogs) -> ProcessLogs:
+        """From the wire's form."""
+        return cls(stdout=logs.stdout, stderr=logs.stderr, truncated=logs.truncated, cursor=logs.cursor)
 
 
 class FileInfo(Result, frozen=True, kw_only=True):

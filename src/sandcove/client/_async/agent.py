@@ -143,6 +143,14 @@ class AsyncAgent:
         except Broken as error:
             raise self.ended(error) from None
 
+    async def send(self, method: str, path: str, body: bytes) -> None:
+        """Sends raw bytes, for an answer that says nothing more than that they have been taken."""
+        response = await self.open(method, path, body)
+        try:
+            await response.read()
+        except Broken as error:
+            raise self.ended(error) from None
+
     def ended(self, error: Broken) -> ContainerNotReadyError:
         """The error for a connection that broke after the request had gone out."""
         return ContainerNotReadyError(

@@ -11,8 +11,9 @@ from typing import Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from sandcove.client.endpoint import Endpoint
+from sandcove.client.results import log
 
-__all__ = ["Lock", "Stream", "call_back", "run_blocking", "shared"]
+__all__ = ["Aside", "Lock", "Stream", "call_back", "run_blocking", "shared"]
 
 T = TypeVar("T")
 
@@ -62,6 +63,24 @@ async def _until_loop_ends(clients: dict[object, Any]) -> AsyncGenerator[None, N
 async def run_blocking(function: Callable[..., T], *arguments: object) -> T:
     """What the blocking `function` returns, run where it blocks nobody else."""
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+class Aside:
+    """`function`, an async one, run beside its caller from now on. An exception of it is logged."""
+
+    def __init__(self, function: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        self._task = asyncio.ensure_future(self._run(function, *arguments))
+
+    @staticmethod
+    async def _run(function: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        try:
+            await function(*arguments)
+        except Exception:  # noqa: BLE001 - whatever a user's function raises
+            log.exception("a function that was called beside the program failed")
+
+    async def join(self) -> None:
+        """Returns when it has returned."""
+        await asyncio.wait({self._task})
 
 
 async def call_back(function: Callable[..., Awaitable[object] | object], *values: object) -> None:

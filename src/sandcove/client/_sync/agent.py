@@ -142,6 +142,14 @@ class Agent:
         except Broken as error:
             raise self.ended(error) from None
 
+    def send(self, method: str, path: str, body: bytes) -> None:
+        """Sends raw bytes, for an answer that says nothing more than that they have been taken."""
+        response = self.open(method, path, body)
+        try:
+            response.read()
+        except Broken as error:
+            raise self.ended(error) from None
+
     def ended(self, error: Broken) -> ContainerNotReadyError:
         """The error for a connection that broke after the request had gone out."""
         return ContainerNotReadyError(

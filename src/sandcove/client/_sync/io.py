@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
 from sandcove.client.endpoint import Endpoint
+from sandcove.client.results import log
 
-__all__ = ["Lock", "Stream", "call_back", "run_blocking", "shared"]
+__all__ = ["Aside", "Lock", "Stream", "call_back", "run_blocking", "shared"]
 
 T = TypeVar("T")
 
@@ -70,6 +71,28 @@ os.register_at_fork(after_in_child=_forget_in_child)
 def run_blocking(function: Callable[..., T], *arguments: object) -> T:
     """What the blocking `function` returns."""
     return function(*arguments)
+
+
+class Aside:
+    """`function` run beside its caller from now on, in a thread that the program's end does not wait for.
+
+    An exception of it is logged.
+    """
+
+    def __init__(self, function: Callable[..., None], *arguments: object) -> None:
+        self._thread = threading.Thread(target=self._run, args=(function, *arguments), daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _run(function: Callable[..., None], *arguments: object) -> None:
+        try:
+            function(*arguments)
+        except Exception:  # noqa: BLE001 - whatever a user's function raises
+            log.exception("a function that was called beside the program failed")
+
+    def join(self) -> None:
+        """Returns when it has returned."""
+        self._thread.join()
 
 
 def call_back(function: Callable[..., object], *values: object) -> None:
