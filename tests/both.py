@@ -36,6 +36,8 @@ class Blocking:
         return self._wrap(self._portal.call(call))
 
     def _wrap(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._wrap(each) for each in value]
         methods = dir(type(value))
         own = type(value).__module__.startswith("sandcove.client")
         has_coroutines = own and any(inspect.iscoroutinefunction(getattr(type(value), name)) for name in methods)

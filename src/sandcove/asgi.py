@@ -26,7 +26,7 @@ from sandcove.errors import (
 )
 from sandcove.wire.codec import decode, encode
 
-__all__ = ["Listener", "application", "body", "disconnected", "json", "prepare"]
+__all__ = ["Listener", "application", "body", "disconnected", "json", "prepare", "raw_body"]
 
 T = TypeVar("T")
 
@@ -50,6 +50,11 @@ async def body(request: Request, type: type[T]) -> T:
         TooLargeError: it is over 64 MiB.
         InvalidRequestError: it is not what the route takes.
     """
+    return decode(await raw_body(request), type)
+
+
+async def raw_body(request: Request) -> bytes:
+    """Reads a body whole; raises `TooLargeError` when it is over 64 MiB."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -59,7 +64,7 @@ async def body(request: Request, type: type[T]) -> T:
                 f"the request body is over {MAX_BODY:,} bytes; send files with upload, which streams them"
             )
         chunks.append(chunk)
-    return decode(chunks[0] if len(chunks) == 1 else b"".join(chunks), type)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def disconnected(request: Request) -> None:

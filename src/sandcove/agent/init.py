@@ -5,8 +5,8 @@ capabilities, ``no_new_privs``. It is one thread that spawns programs on request
 orphan, tells the agent how they ended, and signals whole process trees. User code sees it as PID 1 and can
 neither signal it (it has no handlers but SIGCHLD's) nor trace it (it is not dumpable).
 
-Requests and answers are JSON datagrams on a SOCK_SEQPACKET pair, with file descriptors beside them; a
-request longer than a datagram travels in a memfd.
+Requests and answers are MessagePack datagrams (arguments and variables may be no text) on a SOCK_SEQPACKET pair,
+with file descriptors beside them; a request longer than a datagram travels in a memfd.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -26,7 +26,7 @@ import msgspec
 from sandcove import linux
 from sandcove.errors import ContainerNotReadyError, SandboxError
 
-__all__ = ["Exit", "Init", "SignalRequest", "SpawnRequest", "spawn"]
+__all__ = ["Exit", "Init", "SignalRequest", "spawn", "spawn_request"]
 
 _DATAGRAM = 64 * 1024
 _MAX_FDS = 16
@@ -41,9 +41,9 @@ class SpawnRequest(msgspec.Struct, tag="spawn"):
     """Start `argv` (a program's full path first); the passed descriptors become `fds`, in that order."""
 
     ref: int
-    argv: list[str]
-    env: dict[str, str]
-    cwd: str
+    argv: list[bytes]
+    env: dict[bytes, bytes]
+    cwd: bytes
     fds: list[int]
     adopts: bool = False
     """Orphans among its descendants become its children, so that they are found when it is ended."""
@@ -90,9 +90,9 @@ class Exit(msgspec.Struct, tag="exit"):
 
 
 Request = SpawnRequest | SignalRequest | EndRequest | InMemfd
-_requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
-_reports: msgspec.json.Decoder[Answer | Exit] = msgspec.json.Decoder(Answer | Exit)
-_encode = msgspec.json.Encoder().encode
+_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_reports: msgspec.msgpack.Decoder[Answer | Exit] = msgspec.msgpack.Decoder(Answer | Exit)
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Init:
@@ -161,7 +161,7 @@ class Init:
             SandboxError: it could not be started; the message has the system's reason.
         """
         self._refs += 1
-        request = SpawnRequest(self._refs, list(argv), env, cwd, list(fds), adopts)
+        request = spawn_request(self._refs, argv, env=env, cwd=cwd, fds=list(fds), adopts=adopts)
         pid = await self._ask(self._refs, request, list(fds.values()))
         exit_: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         if (early := self._early.pop(pid, None)) is not None:
@@ -356,6 +356,14 @@ def _answer(request: Request, fds: list[int], null: int) -> Answer:
     raise ValueError("a memfd holds no further memfd")
 
 
+def spawn_request(
+    ref: int, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, fds: list[int], adopts: bool = False
+) -> SpawnRequest:
+    """The request in bytes: surrogates in a text stand for bytes that are no UTF-8, as everywhere in Python."""
+    pairs = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+    return SpawnRequest(ref, [os.fsencode(word) for word in argv], pairs, os.fsencode(cwd), fds, adopts)
+
+
 def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
     """Starts the program; `null` stands in for standard descriptors that were not passed."""
     wanted = {0: null, 1: null, 2: null, **dict(zip(request.fds, fds, strict=True))}
@@ -363,7 +371,8 @@ def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
     try:
         os.chdir(request.cwd)
     except OSError as error:
-        return Answer(request.ref, error=f"the working directory {request.cwd} can't be entered: {error.strerror}")
+        cwd = request.cwd.decode(errors="replace")
+        return Answer(request.ref, error=f"the working directory {cwd} can't be entered: {error.strerror}")
     try:
         if request.adopts:
             return Answer(request.ref, value=_fork_adopter(request, wanted))
@@ -377,7 +386,8 @@ def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
             setsigdef=(signal.SIGPIPE, signal.SIGCHLD),
         )
     except OSError as error:
-        return Answer(request.ref, error=f"{request.argv[0]} can't be started: {error.strerror}")
+        program = request.argv[0].decode(errors="replace")
+        return Answer(request.ref, error=f"{program} can't be started: {error.strerror}")
     return Answer(request.ref, value=pid)
 
 

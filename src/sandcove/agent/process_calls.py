@@ -18,7 +18,7 @@ from sandcove.agent.log_stream import LogStream
 from sandcove.agent.ports import wait_for_port
 from sandcove.agent.process import Process
 from sandcove.agent.text import whole
-from sandcove.asgi import body, disconnected, json
+from sandcove.asgi import body, disconnected, json, raw_body
 from sandcove.errors import InvalidRequestError, ProcessEndedError
 from sandcove.wire.models import ProcessAnswer, ProcessList, ProcessLogs, StartProcess, WaitForPort
 from sandcove.wire.names import check_port
@@ -121,24 +121,18 @@ class _Calls:
         close = _query(http, "close").get("close", "false")
         if close not in _FLAGS:
             raise InvalidRequestError(f"the query parameter close is {close!r}; give true or false")
-        written = 0
-        async for chunk in http.stream():
-            if not chunk:
-                continue
-            left = asyncio.ensure_future(disconnected(http)) if len(chunk) > _AT_ONCE else None
-            try:
-                taken = await process.stdin.write(chunk, unless=left)
-            finally:
-                if left is not None:
-                    left.cancel()
-            if not taken:
-                raise ProcessEndedError(
-                    f"process {process.id!r} reads no more: it has ended or closed its standard input"
-                )
-            written += len(chunk)
+        data = await raw_body(http)
+        # Who does not wait for the process to read must not stand in the way of others.
+        left = asyncio.ensure_future(disconnected(http))
+        try:
+            taken = await process.stdin.write(data, unless=left)
+        finally:
+            left.cancel()
+        if not taken:
+            raise ProcessEndedError(f"process {process.id!r} reads no more: it has ended or closed its standard input")
         if _FLAGS[close]:
             await process.stdin.close()
-        return json({"success": True, "processId": process.id, "written": written, "timestamp": timestamp()})
+        return json({"success": True, "processId": process.id, "written": len(data), "timestamp": timestamp()})
 
     async def wait_for_port(self, http: Request) -> Response:
         """(ours) answers when something listens."""
@@ -169,10 +163,6 @@ class _Calls:
         if name is not None:
             self._agent.sessions.get(name)
         return name
-
-
-_AT_ONCE = 4096
-"""Bytes that a pipe takes or refuses as a whole: for so few nobody waits long."""
 
 
 def process_routes(agent: Agent) -> list[Route]:

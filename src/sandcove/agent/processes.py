@@ -113,7 +113,7 @@ class Processes:
             self._forget(process)
             return
         ended = [each for each in self._all.values() if each.exit.done()]
-        for each in ended[: len(ended) - MOST_ENDED]:
+        for each in ended[: max(0, len(ended) - MOST_ENDED)]:
             self._forget(each)
 
     def _forget(self, process: Process) -> None:

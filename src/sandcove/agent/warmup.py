@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sandcove.agent.app import Agent
-from sandcove.agent.init import Exit, Init, SignalRequest, SpawnRequest, spawn
+from sandcove.agent.init import Exit, Init, SignalRequest, spawn, spawn_request
 from sandcove.agent.memory import Memory
 from sandcove.agent.processes import Processes
 from sandcove.agent.sessions import Sessions
@@ -47,7 +47,7 @@ class _HostInit(Init):
         self, argv: Sequence[str], *, env: dict[str, str], cwd: str, fds: dict[int, int], adopts: bool = False
     ) -> tuple[int, asyncio.Future[Exit]]:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        answer = spawn(SpawnRequest(0, list(argv), env, cwd, list(fds)), list(fds.values()), null)
+        answer = spawn(spawn_request(0, argv, env=env, cwd=cwd, fds=list(fds)), list(fds.values()), null)
         os.close(null)
         self.pids.append(answer.value)
         return answer.value, asyncio.get_running_loop().create_future()

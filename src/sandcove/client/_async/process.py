@@ -23,6 +23,9 @@ __all__ = ["AsyncProcess", "log_events"]
 SEARCHED = 64 * 1024
 """Characters of the output so far that `wait_for_log` searches together with the newest."""
 
+AT_ONCE = 16 * 1024 * 1024
+"""Bytes for standard input that go out in one request."""
+
 _events = msgspec.json.Decoder(events.LogEvent)
 
 
@@ -172,7 +175,9 @@ class AsyncProcess:
         Raises:
             ProcessEndedError: it reads no more: it has ended, or closed its standard input.
         """
-        await self._agent.send("POST", self._path("/stdin"), check_bytes("data", data))
+        content = check_bytes("data", data)
+        for begin in range(0, len(content) or 1, AT_ONCE):
+            await self._agent.send("POST", self._path("/stdin"), content[begin : begin + AT_ONCE])
 
     async def close_stdin(self) -> None:
         """Ends its standard input: after what was written it reads the end of file."""

@@ -24,6 +24,9 @@ __all__ = ["Process", "log_events"]
 SEARCHED = 64 * 1024
 """Characters of the output so far that `wait_for_log` searches together with the newest."""
 
+AT_ONCE = 16 * 1024 * 1024
+"""Bytes for standard input that go out in one request."""
+
 _events = msgspec.json.Decoder(events.LogEvent)
 
 
@@ -171,7 +174,9 @@ class Process:
         Raises:
             ProcessEndedError: it reads no more: it has ended, or closed its standard input.
         """
-        self._agent.send("POST", self._path("/stdin"), check_bytes("data", data))
+        content = check_bytes("data", data)
+        for begin in range(0, len(content) or 1, AT_ONCE):
+            self._agent.send("POST", self._path("/stdin"), content[begin : begin + AT_ONCE])
 
     def close_stdin(self) -> None:
         """Ends its standard input: after what was written it reads the end of file."""
