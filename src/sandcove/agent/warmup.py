@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sandcove.agent.app import Agent
-from sandcove.agent.init import Exit, Init, SignalRequest, spawn, spawn_request
+from sandcove.agent.init import Exit, Init
+from sandcove.agent.init_messages import SignalRequest, spawn_request
+from sandcove.agent.init_process import spawn
 from sandcove.agent.memory import Memory
 from sandcove.agent.processes import Processes
 from sandcove.agent.sessions import Sessions
