@@ -35,6 +35,7 @@ from sandcove.wire.models import (
     Rest,
     SessionList,
     SetEnv,
+    StdinAnswer,
     WriteFile,
 )
 from sandcove.wire.names import check_mode, check_path, check_session_id
@@ -120,11 +121,14 @@ class Agent:
 
     async def execute(self, http: Request) -> Response:
         spec = await body(http, Execute)
-        return await execute(self.sessions.get(spec.id), spec, http)
+        return await execute(self.sessions, spec, http)
 
     async def execute_stream(self, http: Request) -> Response:
         spec = await body(http, Execute)
-        return EventStream(self.sessions.get(spec.id), spec, http)
+        return EventStream(self.sessions, spec, http)
+
+    async def stdin(self, http: Request) -> Response:
+        return json(StdinAnswer(token=await self.sessions.inputs.receive(http)))
 
     async def create_session(self, http: Request) -> Response:
         spec = await body(http, CreateSession)
@@ -245,6 +249,7 @@ class Agent:
         return [
             route("POST", "/api/execute", self.execute),
             route("POST", "/api/execute/stream", self.execute_stream),
+            route("PUT", "/api/stdin", self.stdin),
             route("GET", "/api/ping", self.ping),
             route("GET", "/api/activity", self.activity),
             route("POST", "/api/rest", self.rest),

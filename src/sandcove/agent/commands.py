@@ -6,9 +6,11 @@ import asyncio
 import base64
 import codecs
 import contextlib
+import re
 import shlex
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -16,24 +18,25 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sandcove.agent.output import Stream
-from sandcove.agent.sessions import Session, timestamp
+from sandcove.agent.sessions import Sessions, timestamp
 from sandcove.agent.shell import Command
+from sandcove.agent.stdin import drop
 from sandcove.asgi import disconnected, json
 from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
 from sandcove.wire.codec import encode
 from sandcove.wire.events import ExecEvent
 from sandcove.wire.models import Execute, ExecuteAnswer
 from sandcove.wire.names import check_command, check_env, check_path
-from sandcove.wire.sse import encode_event
+from sandcove.wire.sse import encode_comment, encode_event
 
-__all__ = ["EventStream", "Text", "check", "execute"]
+__all__ = ["EventStream", "Text", "check", "execute", "heartbeat"]
 
 KEEP = 32 * 1024 * 1024
 """Bytes of each stream that a collected answer holds; the rest is dropped, and `truncated` says so."""
 WATCH_AFTER = 0.02
 """Seconds that a collected command runs before its caller's connection is watched."""
-HEARTBEAT = 15.0
-"""Seconds of silence after which a stream sends a comment, so that proxies keep it."""
+HEARTBEAT = 15_000
+"""Milliseconds of silence after which a stream sends a comment, so that proxies keep it; a caller may say."""
 
 
 def check(request: Execute) -> bytes | None:
@@ -46,6 +49,8 @@ def check(request: Execute) -> bytes | None:
         raise InvalidRequestError(f"timeout is {request.timeout} ms; give more than 0, or leave it out for no limit")
     if request.stdin is None:
         return None
+    if request.stdin_token is not None:
+        raise InvalidRequestError("a command has one standard input: give stdin or stdinToken, not both")
     if request.stdin_encoding == "utf-8":
         return request.stdin.encode("utf-8", "surrogatepass")
     try:
@@ -54,21 +59,47 @@ def check(request: Execute) -> bytes | None:
         raise InvalidRequestError(f"stdin is no valid base64: {error}") from None
 
 
-async def _start(session: Session, spec: Execute, stdin: bytes | None, http: Request, keep: int | None) -> Command:
+def heartbeat(http: Request) -> float:
+    """Seconds of silence after which the stream that this request asks for sends a comment.
+
+    Raises:
+        InvalidRequestError: the query has something else, or no number from 10 to 60,000 (ms).
+    """
+    if unknown := set(http.query_params) - {"heartbeat"}:
+        raise InvalidRequestError(f"unknown query parameter {min(unknown)!r}")
+    given = http.query_params.get("heartbeat", str(HEARTBEAT))
+    if not re.fullmatch("[0-9]{1,5}", given, re.ASCII) or not 10 <= int(given) <= 60_000:
+        raise InvalidRequestError(f"heartbeat {given[:80]!r} is no number of milliseconds from 10 to 60000")
+    return int(given) / 1000
+
+
+async def _start(sessions: Sessions, spec: Execute, http: Request, keep: int | None) -> Command:
+    """Checks the request and starts its command, when its turn has come."""
+    stdin: bytes | Path | None = check(spec)
+    session = sessions.get(spec.id)
+
     async def wanted() -> bool:
         return not await http.is_disconnected()
 
-    return await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=stdin, keep=keep, wanted=wanted)
+    if spec.stdin_token is None:
+        return await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=stdin, keep=keep, wanted=wanted)
+    path = sessions.inputs.take(spec.stdin_token)
+    try:
+        command = await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=path, keep=keep, wanted=wanted)
+    except BaseException:
+        drop(path)
+        raise
+    command.ended.add_done_callback(lambda _: drop(path))
+    return command
 
 
-async def execute(session: Session, spec: Execute, http: Request) -> Response:
+async def execute(sessions: Sessions, spec: Execute, http: Request) -> Response:
     """Runs a command to its end. The caller's leaving ends it.
 
     Raises:
         ExecutionTimeoutError: it was ended by its timeout; what it printed until then is in the details.
     """
-    stdin = check(spec)
-    command = await _start(session, spec, stdin, http, KEEP)
+    command = await _start(sessions, spec, http, KEEP)
     began = time.perf_counter()
     timed_out = False
     try:
@@ -137,21 +168,22 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, session: Session, spec: Execute, http: Request) -> None:
+    def __init__(self, sessions: Sessions, spec: Execute, http: Request) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._session = session
+        self._sessions = sessions
         self._spec = spec
         self._http = http
-        self._stdin = check(spec)
+        self._heartbeat = heartbeat(http)
         self._sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        command = await _start(self._session, self._spec, self._stdin, self._http, None)
+        command = await _start(self._sessions, self._spec, self._http, None)
+        self._sent = time.monotonic()
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
             async with asyncio.TaskGroup() as helpers:
-                helping = [helpers.create_task(self._heartbeat(send)), helpers.create_task(self._watch(command))]
+                helping = [helpers.create_task(self._beat(send)), helpers.create_task(self._watch(command))]
                 await self._pump(command, send)
                 for task in helping:
                     task.cancel()
@@ -214,11 +246,13 @@ class EventStream(Response):
             with contextlib.suppress(asyncio.CancelledError):
                 await limit
 
-    async def _heartbeat(self, send: Send) -> None:
+    async def _beat(self, send: Send) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT)
-            if time.monotonic() - self._sent >= HEARTBEAT:
-                await send({"type": "http.response.body", "body": b": \n\n", "more_body": True})
+            silent = time.monotonic() - self._sent
+            if silent >= self._heartbeat:
+                self._sent, silent = time.monotonic(), 0.0
+                await send({"type": "http.response.body", "body": encode_comment(), "more_body": True})
+            await asyncio.sleep(self._heartbeat - silent)
 
     async def _watch(self, command: Command) -> None:
         await disconnected(self._http)

@@ -41,7 +41,9 @@ async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     try:
         return await asyncio.open_unix_connection(str(path), limit=READ_SIZE)
     except OSError as error:
-        raise ContainerNotReadyError(f"the sandbox's agent does not answer ({error.strerror}); call again") from None
+        raise ContainerNotReadyError(
+            f"the sandbox's agent does not answer ({error.strerror}); call again", begun=False
+        ) from None
 
 
 async def ask(path: Path, method: str, target: str, body: Any = None) -> Any:
