@@ -23,7 +23,6 @@ __all__ = ["Inputs", "drop"]
 MOST = 64
 """Inputs that are being received or wait for their command, at most."""
 LONGEST_WAIT = 60.0
-"""Seconds after which an input is dropped whose command has not come."""
 CHUNK = 1024 * 1024
 
 
@@ -32,10 +31,12 @@ class Inputs:
 
     Args:
         folder: where the files lie. What an agent that was killed has left there is deleted.
+        longest_wait: seconds after which an input is dropped whose command has not come.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, longest_wait: float = LONGEST_WAIT) -> None:
         self._folder = folder
+        self._longest_wait = longest_wait
         self._waiting: dict[str, asyncio.TimerHandle] = {}
         self._coming = 0
         # User code can fill this folder, so that no more is deleted than an agent can have left.
@@ -61,7 +62,7 @@ class Inputs:
             await _write(http, path)
         finally:
             self._coming -= 1
-        self._waiting[token] = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._forget, token)
+        self._waiting[token] = asyncio.get_running_loop().call_later(self._longest_wait, self._forget, token)
         return token
 
     def take(self, token: str) -> Path:
@@ -73,7 +74,7 @@ class Inputs:
         late = self._waiting.pop(token, None)
         if late is None:
             raise NotFoundError(
-                f"the standard input {token[:64]!r} is not there: it came over {LONGEST_WAIT:g} s ago, was used "
+                f"the standard input {token[:64]!r} is not there: it came over {self._longest_wait:g} s ago, was used "
                 "already, or the sandbox has slept since; send it again"
             )
         late.cancel()

@@ -109,9 +109,7 @@ class AsyncAgent:
         while True:
             endpoint, prefix = route
             try:
-                response = await client.pool.request(
-                    endpoint, method, prefix + path, body, headers, repeatable=repeatable
-                )
+                response = await client.pool.request(endpoint, method, prefix + path, body, headers)
                 if response.status >= 400:
                     await raise_for_error(response)
                 return response

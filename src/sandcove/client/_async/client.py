@@ -168,7 +168,7 @@ class AsyncClient:
         tries = 0
         while True:
             try:
-                response = await self.pool.request(self.endpoint, method, target, body, headers, repeatable=repeatable)
+                response = await self.pool.request(self.endpoint, method, target, body, headers)
                 await raise_for_error(response)
                 return response
             except (Unreachable, Broken, ServiceUnavailableError) as error:

@@ -110,7 +110,7 @@ class Agent:
         while True:
             endpoint, prefix = route
             try:
-                response = client.pool.request(endpoint, method, prefix + path, body, headers, repeatable=repeatable)
+                response = client.pool.request(endpoint, method, prefix + path, body, headers)
                 if response.status >= 400:
                     raise_for_error(response)
                 return response

@@ -169,7 +169,7 @@ class Client:
         tries = 0
         while True:
             try:
-                response = self.pool.request(self.endpoint, method, target, body, headers, repeatable=repeatable)
+                response = self.pool.request(self.endpoint, method, target, body, headers)
                 raise_for_error(response)
                 return response
             except (Unreachable, Broken, ServiceUnavailableError) as error:
