@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -115,20 +118,20 @@ def test_no_shell_sees_a_list(session: Session) -> None:
 
 
 def test_commands_of_one_session_wait_for_their_turn(shared: Sandbox, session: Session) -> None:
-    session.exec("mkfifo /tmp/gate; : > /tmp/order")
-    stream = iter(session.exec_stream("echo up; read x < /tmp/gate; echo 0 >> /tmp/order"))
+    session.exec("mkfifo /tmp/gate; : > /tmp/turns")
+    stream = iter(session.exec_stream("echo up; read x < /tmp/gate; echo 0 >> /tmp/turns"))
     while next(stream).type != "stdout":
         pass
-    threads = [threading.Thread(target=session.exec, args=(f"echo {number} >> /tmp/order",)) for number in (1, 2, 3)]
+    threads = [threading.Thread(target=session.exec, args=(f"echo {number} >> /tmp/turns",)) for number in (1, 2, 3)]
     for thread in threads:
         thread.start()
     # Files are not behind the running command.
-    assert session.read_file("/tmp/order") == ""
+    assert session.read_file("/tmp/turns") == ""
     shared.exec("echo > /tmp/gate")
     assert [event.exit_code for event in stream][-1] == 0
     for thread in threads:
         thread.join(30)
-    order = session.read_file("/tmp/order").split()
+    order = session.read_file("/tmp/turns").split()
     assert order[0] == "0" and sorted(order) == ["0", "1", "2", "3"]
 
 
@@ -262,3 +265,27 @@ def test_state_outlasts_a_kill_of_the_agent(make_sandbox: MakeSandbox, home: Pat
     assert result.stdout == RECALLED + "own later\nacknowledged"
     assert box.get_session("named").exec("echo $S").stdout == "s\n"
     assert "agent" in (box.info().note or "")
+
+
+def test_commands_of_one_session_run_in_the_order_in_which_they_came(
+    shared: Sandbox, session: Session, home: Path
+) -> None:
+    session.exec("mkfifo /tmp/turn")
+    first = iter(session.exec_stream("echo up; read line < /tmp/turn; echo first >> /tmp/turns"))
+    while next(first).type != "stdout":
+        pass
+    with ExitStack() as stack:
+        callers = []
+        for number in range(6):
+            caller = stack.enter_context(socket.socket(socket.AF_UNIX))
+            caller.connect(str(home / "run" / f"{shared.id}.sock"))
+            body = json.dumps({"id": session.id, "command": f"echo {number} >> /tmp/turns"}).encode()
+            caller.sendall(b"POST /api/execute HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            # It has arrived when the answer to a later request of another caller has.
+            assert session.read_file("/etc/hosts")
+            callers.append(caller)
+        shared.exec("echo > /tmp/turn")
+        assert list(first)[-1].exit_code == 0
+        for caller in callers:
+            assert b'"exitCode":0' in caller.recv(65536)
+    assert session.read_file("/tmp/turns") == "first\n0\n1\n2\n3\n4\n5\n"

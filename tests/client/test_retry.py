@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from sandcove import (
-    AsyncSandbox,
     ContainerNotReadyError,
     InterpreterNotReadyError,
     Sandbox,
@@ -21,10 +18,9 @@ from sandcove import (
 from sandcove.errors import SessionNotFoundError
 from sandcove.wire.codec import encode
 from sandcove.wire.models import ExecuteAnswer
-from tests.both import Blocking, blocking
-from tests.client.peers import Peer, Script, answer, refusal
+from tests.client.conftest import Scripted
+from tests.client.peers import Peer, answer, refusal
 
-Scripted = Callable[..., tuple[Any, Script]]
 PONG = answer(b"{}")
 RAN = answer(
     encode(
@@ -35,29 +31,6 @@ RAN = answer(
 )
 NOT_BEGUN = refusal(ContainerNotReadyError("asleep", begun=False))
 NOT_READY = refusal(ContainerNotReadyError("ending"))
-
-
-@pytest.fixture(params=["sync", "async"])
-def scripted(request: pytest.FixtureRequest) -> Iterator[Scripted]:
-    """Makes a sandbox of a server whose answers are those given."""
-    made: list[Any] = []
-    peers: list[Peer] = []
-    with blocking() as portal:
-
-        def make(*answers: bytes | None) -> tuple[Any, Script]:
-            script = Script(*answers)
-            peers.append(Peer(None, script.play).__enter__())
-            url = peers[-1].url
-            box = Sandbox("x", url=url) if request.param == "sync" else Blocking(portal, AsyncSandbox("x", url=url))
-            made.append(box)
-            return box, script
-
-        yield make
-        for box in made:
-            client = box._agent.client()
-            client.close()
-        for peer in peers:
-            peer.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("failure", [None, NOT_READY, refusal(InterpreterNotReadyError("starting")), NOT_BEGUN])
