@@ -118,20 +118,20 @@ def test_no_shell_sees_a_list(session: Session) -> None:
 
 
 def test_commands_of_one_session_wait_for_their_turn(shared: Sandbox, session: Session) -> None:
-    session.exec("mkfifo /tmp/gate; : > /tmp/turns")
-    stream = iter(session.exec_stream("echo up; read x < /tmp/gate; echo 0 >> /tmp/turns"))
+    session.exec("mkfifo /tmp/gate; : > /tmp/order")
+    stream = iter(session.exec_stream("echo up; read x < /tmp/gate; echo 0 >> /tmp/order"))
     while next(stream).type != "stdout":
         pass
-    threads = [threading.Thread(target=session.exec, args=(f"echo {number} >> /tmp/turns",)) for number in (1, 2, 3)]
+    threads = [threading.Thread(target=session.exec, args=(f"echo {number} >> /tmp/order",)) for number in (1, 2, 3)]
     for thread in threads:
         thread.start()
     # Files are not behind the running command.
-    assert session.read_file("/tmp/turns") == ""
+    assert session.read_file("/tmp/order") == ""
     shared.exec("echo > /tmp/gate")
     assert [event.exit_code for event in stream][-1] == 0
     for thread in threads:
         thread.join(30)
-    order = session.read_file("/tmp/turns").split()
+    order = session.read_file("/tmp/order").split()
     assert order[0] == "0" and sorted(order) == ["0", "1", "2", "3"]
 
 
