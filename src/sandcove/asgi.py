@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from sandcove.errors import (
     MethodNotAllowedError,
     NotFoundError,
     SandboxError,
+    ServiceUnavailableError,
     TooLargeError,
     error_to_wire,
 )
@@ -75,7 +77,10 @@ async def disconnected(request: Request) -> None:
 
 def _answer(error: Exception) -> Response:
     if isinstance(error, SandboxError):
-        return json(error_to_wire(error), error.status)
+        response = json(error_to_wire(error), error.status)
+        if isinstance(error, ServiceUnavailableError) and error.retry_after is not None:
+            response.headers["retry-after"] = str(math.ceil(error.retry_after))
+        return response
     if isinstance(error, HTTPException):
         headers = dict(error.headers or {})
         known: SandboxError

@@ -252,7 +252,10 @@ class ServiceUnavailableError(SandboxError):
 
     @property
     def retry_after(self) -> float | None:
-        return self.details.get("retryAfter")
+        seconds = self.details.get("retryAfter")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+            return None
+        return float(seconds)
 
 
 class ContainerNotReadyError(ServiceUnavailableError):

@@ -85,7 +85,7 @@ def test_a_stream_is_told_as_it_happens(session: Session) -> None:
     stream = iter(session.exec_stream("echo first; read line < /tmp/go; echo second; exit 5"))
     seen = [next(stream).type, next(stream).data]
     assert seen == ["start", "first\n"]
-    session._sandbox.exec("echo > /tmp/go")  # type: ignore[attr-defined]
+    session._sandbox.exec("echo > /tmp/go")
     rest = list(stream)
     assert [event.data for event in rest if event.type == "stdout"] == ["second\n"]
     assert (rest[-1].type, rest[-1].exit_code) == ("complete", 5)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -262,3 +265,30 @@ def test_state_outlasts_a_kill_of_the_agent(make_sandbox: MakeSandbox, home: Pat
     assert result.stdout == RECALLED + "own later\nacknowledged"
     assert box.get_session("named").exec("echo $S").stdout == "s\n"
     assert "agent" in (box.info().note or "")
+
+
+def test_commands_of_one_session_run_in_the_order_in_which_they_came(
+    shared: Sandbox, session: Session, home: Path
+) -> None:
+    session.exec("mkfifo /tmp/turn")
+    first = iter(session.exec_stream("echo up; read line < /tmp/turn; echo first >> /tmp/turns"))
+    while next(first).type != "stdout":
+        pass
+    with ExitStack() as stack:
+        callers = []
+        for number in range(6):
+            caller = stack.enter_context(socket.socket(socket.AF_UNIX))
+            caller.connect(str(home / "run" / f"{shared.id}.sock"))
+            body = json.dumps({"id": session.id, "command": f"echo {number} >> /tmp/turns"}).encode()
+            caller.sendall(b"POST /api/execute HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            # It has arrived when the answer to a later request of another caller has.
+            assert session.read_file("/etc/hosts")
+            callers.append(caller)
+        shared.exec("echo > /tmp/turn")
+        assert list(first)[-1].exit_code == 0
+        for caller in callers:
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += caller.recv(65536)
+            assert b'"exitCode":0' in answer
+    assert session.read_file("/tmp/turns") == "first\n0\n1\n2\n3\n4\n5\n"

@@ -9,15 +9,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-__all__ = ["Connection", "Peer", "answer"]
+from sandcove.errors import SandboxError, error_to_wire
+from sandcove.wire import WIRE_VERSION
+from sandcove.wire.codec import encode
+from sandcove.wire.models import SandboxInfo, ServerInfo
+
+__all__ = ["Connection", "Peer", "Script", "answer", "refusal"]
 
 
 def answer(body: bytes = b"ok", status: int = 200, *headers: bytes) -> bytes:
     """A response with a length."""
     lines = [b"HTTP/1.1 %d X" % status, b"Content-Length: %d" % len(body), *headers]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def refusal(error: SandboxError, *headers: bytes) -> bytes:
+    """An answer that is this error."""
+    return answer(encode(error_to_wire(error)), error.status, *headers)
 
 
 class Connection:
@@ -65,17 +75,22 @@ class Connection:
 
 
 class Peer:
-    """Listens on a Unix socket and runs `play` for each connection."""
+    """Listens on a Unix socket in `folder`, else on a TCP port, and runs `play` for each connection."""
 
-    def __init__(self, folder: Path, play: Callable[[Connection], None]) -> None:
-        self.path = str(folder / "peer.sock")
+    def __init__(self, folder: Path | None, play: Callable[[Connection], None]) -> None:
+        self.path = "" if folder is None else str(folder / "peer.sock")
         self.connections = 0
         self.failures: list[BaseException] = []
         self._play = play
         self._running: list[tuple[threading.Thread, Connection]] = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
+        self._listener = socket.socket(socket.AF_UNIX if self.path else socket.AF_INET)
+        self._listener.bind(self.path or ("127.0.0.1", 0))
         self._listener.listen(64)
+
+    @property
+    def url(self) -> str:
+        """Of a TCP port."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         self._accepting = threading.Thread(target=self._accept)
@@ -95,7 +110,8 @@ class Peer:
             connection.end()
             assert not left_open, "the client left a connection open that it should have closed"
         self._listener.close()
-        os.unlink(self.path)
+        if self.path:
+            os.unlink(self.path)
         if self.failures:
             raise self.failures[0]
 
@@ -119,3 +135,59 @@ class Peer:
                 pass  # the client closed first, which a test that cares about it sees itself
             except BaseException as error:  # noqa: BLE001 - the test raises it
                 self.failures.append(error)
+
+
+class Script:
+    """A server with one sandbox: what it is asked of its life it answers well, all else as `answers` say, in order.
+
+    An answer of None ends the connection instead.
+
+    Attributes:
+        calls: the requests that took an answer, as ``POST /api/execute``.
+        woken: how often the sandbox was woken.
+    """
+
+    def __init__(self, *answers: bytes | None) -> None:
+        self.calls: list[str] = []
+        self.woken = 0
+        self._answers = list(answers)
+
+    def play(self, connection: Connection) -> None:
+        while head := connection.request()[0]:
+            method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
+            said: bytes | None
+            if target == "/v1/server":
+                said = answer(encode(_SERVER))
+            elif "/api/" not in target:
+                self.woken += target.endswith("/wake")
+                said = answer(encode(_SANDBOX))
+            else:
+                self.calls.append(f"{method} {target[target.index('/api/') :]}")
+                said = self._answers.pop(0)
+            if said is None:
+                return
+            connection.sock.sendall(said)
+
+
+_SERVER = ServerInfo(
+    version="1",
+    wire=WIRE_VERSION,
+    pid=1,
+    home="/",
+    started_at="",
+    running=1,
+    asleep=0,
+    zygote_pid=None,
+    idle_stop_after=0,
+)
+_NOW: Any = "2025-01-01T00:00:00Z"
+_SANDBOX = SandboxInfo(
+    id="x",
+    state="running",
+    created_at=_NOW,
+    last_active_at=_NOW,
+    anonymous=False,
+    labels={},
+    sleep_after=0,
+    runtime="scripted",
+)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sandcove import AsyncSandbox, InvalidRequestError, Sandbox, SandboxError, SecurityError, TooLargeError
-from sandcove.client.check import check_env_changes, check_path, check_seconds, check_stdin
+from sandcove import AsyncSandbox, InvalidRequestError, Sandbox, SandboxError, SecurityError
+from sandcove.client.check import check_env_changes, check_path, check_seconds
 from sandcove.client.endpoint import Endpoint
 from tests.both import Blocking, blocking
 
@@ -43,8 +43,13 @@ def box(request: pytest.FixtureRequest) -> Iterator[Any]:
         (lambda box: box.exec("x", env={"A": 5}), r"env\['A'\] is a str, not int"),
         (lambda box: box.exec("x", env={"A=B": "5"}), "environment variable name"),
         (lambda box: box.exec("x", env={5: "5"}), "a name in env is a str, not int"),
-        (lambda box: box.exec("x", stdin=5), "stdin is a str or bytes, not int"),
+        (
+            lambda box: box.exec("x", stdin=5),
+            "stdin is a str, bytes, a file object or an iterable of str or bytes, not int",
+        ),
         (lambda box: box.exec("x", stdin="\ud800"), "stdin has a character"),
+        (lambda box: box.exec("x", stdin=[b"a", 5]), "a piece of stdin is a str or bytes, not int"),
+        (lambda box: box.exec_stream("x", stdin=5), "stdin is a str, bytes, a file object"),
         (lambda box: box.exec("x", encoding="latin-1"), "encoding is 'utf-8' for text or None for bytes"),
         (lambda box: box.exec("x", on_stdout=5), "on_stdout is a function, not int"),
         (lambda box: box.exec("x", check=1), "check is True or False, not int"),
@@ -111,14 +116,6 @@ def test_an_anonymous_sandbox_has_no_id_yet() -> None:
         _ = Sandbox().id
     assert repr(Sandbox()) == "<Sandbox 'anonymous'>"
     assert repr(AsyncSandbox("x")) == "<AsyncSandbox 'x'>"
-
-
-def test_stdin() -> None:
-    assert check_stdin("é") == ("é", False)
-    assert check_stdin(b"\xff") == ("/w==", True)
-    assert check_stdin(None) == (None, False)
-    with pytest.raises(TooLargeError, match="upload a file"):
-        check_stdin(bytes(17 << 20))
 
 
 def test_seconds_are_milliseconds_on_the_wire() -> None:

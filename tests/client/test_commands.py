@@ -52,6 +52,18 @@ def test_options_are_honoured(box: Sandbox) -> None:
     assert box.exec("cat").stdout == ""
 
 
+def test_options_are_honoured_in_streams_and_with_callbacks(box: Sandbox) -> None:
+    options: Any = {"cwd": "/usr", "env": {"A": "b c"}, "stdin": "given"}
+    events = box.exec_stream("echo $A; pwd; cat", **options)
+    assert "".join(event.data for event in events if event.type == "stdout") == "b c\n/usr\ngiven"
+    pieces: list[str] = []
+    result = box.exec("echo $A; pwd; cat; echo x >&2; exit 4", on_stderr=pieces.append, **options)
+    assert (result.stdout, result.stderr, pieces, result.exit_code) == ("b c\n/usr\ngiven", "x\n", ["x\n"], 4)
+    with pytest.raises(CommandFailedError) as caught:
+        box.exec("echo out; exit 4", check=True, on_stdout=lambda _: None)
+    assert caught.value.result.stdout == "out\n"
+
+
 @pytest.mark.parametrize("with_callbacks", [False, True])
 def test_text_and_bytes(box: Sandbox, with_callbacks: bool) -> None:
     pieces: list[Any] = []
@@ -122,6 +134,19 @@ def test_output_over_the_limit_is_truncated_and_told(box: Sandbox) -> None:
     assert (len(streamed.stdout), streamed.truncated, got) == (MAX_COLLECTED, True, MAX_COLLECTED + 5)
     collected = box.exec(command)
     assert (len(collected.stdout), collected.truncated) == (MAX_COLLECTED, True)
+
+
+@pytest.mark.parametrize("with_callbacks", [False, True])
+def test_no_character_is_cut_where_output_is(box: Sandbox, with_callbacks: bool) -> None:
+    """Of characters of two bytes after one of a single byte, the limit meets one in its middle."""
+    options: Any = {"on_stdout": lambda _: None} if with_callbacks else {}
+    command = f"printf a; head -c {2 * MAX_COLLECTED} < <(yes é | tr -d '\\n')"
+    result = box.exec(command, **options)
+    assert result.truncated
+    assert set(result.stdout[1:]) == {"é"}, result.stdout[-3:]
+    exact = box.exec(f"printf 'a\\377'; printf '\\303' >&2; {command}", encoding=None, **options)
+    # The stream of which all is there keeps what is no character.
+    assert (exact.truncated, exact.stdout[:2], exact.stderr) == (True, b"a\xff", b"\xc3")
 
 
 def test_an_error_of_a_callback_ends_the_command(box: Sandbox) -> None:

@@ -15,7 +15,10 @@
     bash.py       what the agent says to bash
     exported.py   what bash says of its variables
     scratch.py    the agent's own files where user code can write too
-    commands.py   one answer, or a stream of events
+    commands.py   a command to its end, as one answer
+    command_stream.py that as events
+    inputs.py     standard input that is sent ahead of its command
+    query.py      the parameters in a target
     transfer.py   files and folders as raw streams
     warmup.py     runs all that once before the first fork
     sessions.py   sessions by name, each with a shell

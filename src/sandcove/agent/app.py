@@ -15,10 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove.agent import files
 from sandcove.agent.clock import timestamp
-from sandcove.agent.commands import EventStream, execute
+from sandcove.agent.command_stream import CommandStream
+from sandcove.agent.commands import execute
 from sandcove.agent.init import Init
 from sandcove.agent.process_calls import process_routes
 from sandcove.agent.processes import Processes
+from sandcove.agent.query import query
 from sandcove.agent.sessions import Sessions
 from sandcove.agent.transfer import FileDownload, FolderDownload, receive_file, receive_folder
 from sandcove.asgi import application, body, json
@@ -38,6 +40,7 @@ from sandcove.wire.models import (
     Rest,
     SessionList,
     SetEnv,
+    StdinAnswer,
     WriteFile,
 )
 from sandcove.wire.names import check_mode, check_path, check_session_id
@@ -136,11 +139,14 @@ class Agent:
 
     async def execute(self, http: Request) -> Response:
         spec = await body(http, Execute)
-        return await execute(self.sessions.get(spec.id), spec, http)
+        return await execute(self.sessions, spec, http)
 
     async def execute_stream(self, http: Request) -> Response:
-        spec = await body(http, Execute)
-        return EventStream(self.sessions.get(spec.id), spec, http)
+        query(http, "heartbeat")
+        return CommandStream(http, self.sessions, await body(http, Execute))
+
+    async def stdin(self, http: Request) -> Response:
+        return json(StdinAnswer(token=await self.sessions.inputs.receive(http)))
 
     async def create_session(self, http: Request) -> Response:
         spec = await body(http, CreateSession)
@@ -249,12 +255,10 @@ class Agent:
         return FolderDownload(self.init, self.env, self._query_path(http))
 
     def _query_path(self, http: Request) -> str:
-        query = http.query_params
-        if unknown := set(query) - {"path", "sessionId", "mode"}:
-            raise InvalidRequestError(f"unknown query parameter {min(unknown)!r}")
-        if "path" not in query:
+        given = query(http, "path", "sessionId", "mode")
+        if "path" not in given:
             raise InvalidRequestError("the query parameter 'path' is missing")
-        return self._path(query["path"], query.get("sessionId", DEFAULT_SESSION))
+        return self._path(given["path"], given.get("sessionId", DEFAULT_SESSION))
 
     def _routes(self) -> list[Any]:
         def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
@@ -263,6 +267,7 @@ class Agent:
         return [
             route("POST", "/api/execute", self.execute),
             route("POST", "/api/execute/stream", self.execute_stream),
+            route("PUT", "/api/stdin", self.stdin),
             route("GET", "/api/ping", self.ping),
             route("GET", "/api/activity", self.activity),
             route("POST", "/api/rest", self.rest),

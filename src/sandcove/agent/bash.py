@@ -90,15 +90,14 @@ def boot(run: Path, saved: Path | None) -> str:
     return _BEGIN + restore + _BOOT.replace("@RUN@", str(run)).replace("@END@", END)
 
 
-def line(
-    run: Path, number: int, last_code: int, *, is_list: bool, apart: bool, has_stdin: bool, has_new_env: bool
-) -> str:
+def line(run: Path, number: int, last_code: int, *, is_list: bool, apart: bool, stdin: str, has_new_env: bool) -> str:
     """The line that runs command `number`, whose text lies in `run`.
 
     Args:
         last_code: what ``$?`` is at its start.
         is_list: the text is a program and its arguments, which no shell is to see.
         apart: it has a folder or variables of its own, and changes nothing in the session.
+        stdin: what its standard input is, a path of ours.
         has_new_env: variables are to be changed in the session first.
     """
     base = f"{run}/{number}"
@@ -114,7 +113,6 @@ def line(
     enter = rf"\_sandcove enter {base}.env || \builtin exit 1; " if apart else ""
     if is_list or apart:
         what = f"( {enter}{what} )"
-    stdin = f"{base}.in" if has_stdin else "/dev/null"
     parts += [
         r"\_sandcove check",
         rf"\builtin printf '+{number}\0' >&{STATUS_FD}",

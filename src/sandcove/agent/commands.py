@@ -1,43 +1,37 @@
-"""Running a session's commands for a caller: collected into one answer, or as a stream of events."""
+"""Running a session's command for a caller, to its end."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import shlex
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from sandcove.agent.clock import timestamp
-from sandcove.agent.output import Stream
-from sandcove.agent.sessions import Session
+from sandcove.agent.inputs import drop
+from sandcove.agent.sessions import Sessions
 from sandcove.agent.shell import Command
-from sandcove.agent.text import Text, whole
+from sandcove.agent.text import whole
 from sandcove.asgi import disconnected, json
-from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
-from sandcove.wire.codec import encode
-from sandcove.wire.events import ExecEvent
+from sandcove.errors import ExecutionTimeoutError, InvalidRequestError
 from sandcove.wire.models import Execute, ExecuteAnswer
 from sandcove.wire.names import check_command, check_env, check_path
-from sandcove.wire.sse import encode_event
 
-__all__ = ["EventStream", "check", "execute"]
+__all__ = ["execute", "shown", "start", "timeout_error"]
 
 KEEP = 32 * 1024 * 1024
 """Bytes of each stream that a collected answer holds; the rest is dropped, and `truncated` says so."""
 WATCH_AFTER = 0.02
 """Seconds that a collected command runs before its caller's connection is watched."""
-HEARTBEAT = 15.0
-"""Seconds of silence after which a stream sends a comment, so that proxies keep it."""
 
 
-def check(request: Execute) -> bytes | None:
+def _check(request: Execute) -> bytes | None:
     """Checks what the types do not; gives the standard input as bytes."""
     check_command(request.command)
     check_env(request.env or {})
@@ -47,6 +41,8 @@ def check(request: Execute) -> bytes | None:
         raise InvalidRequestError(f"timeout is {request.timeout} ms; give more than 0, or leave it out for no limit")
     if request.stdin is None:
         return None
+    if request.stdin_token is not None:
+        raise InvalidRequestError("a command has one standard input: give stdin or stdinToken, not both")
     if request.stdin_encoding == "utf-8":
         return request.stdin.encode("utf-8", "surrogatepass")
     try:
@@ -55,21 +51,33 @@ def check(request: Execute) -> bytes | None:
         raise InvalidRequestError(f"stdin is no valid base64: {error}") from None
 
 
-async def _start(session: Session, spec: Execute, stdin: bytes | None, http: Request, keep: int | None) -> Command:
+async def start(sessions: Sessions, spec: Execute, http: Request, keep: int | None) -> Command:
+    """Checks the request and starts its command, when its turn has come."""
+    stdin: bytes | Path | None = _check(spec)
+    session = sessions.get(spec.id)
+
     async def wanted() -> bool:
         return not await http.is_disconnected()
 
-    return await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=stdin, keep=keep, wanted=wanted)
+    if spec.stdin_token is None:
+        return await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=stdin, keep=keep, wanted=wanted)
+    path = sessions.inputs.take(spec.stdin_token)
+    try:
+        command = await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=path, keep=keep, wanted=wanted)
+    except BaseException:
+        drop(path)
+        raise
+    command.ended.add_done_callback(lambda _: drop(path))
+    return command
 
 
-async def execute(session: Session, spec: Execute, http: Request) -> Response:
+async def execute(sessions: Sessions, spec: Execute, http: Request) -> Response:
     """Runs a command to its end. The caller's leaving ends it.
 
     Raises:
         ExecutionTimeoutError: it was ended by its timeout; what it printed until then is in the details.
     """
-    stdin = check(spec)
-    command = await _start(session, spec, stdin, http, KEEP)
+    command = await start(sessions, spec, http, KEEP)
     began = time.perf_counter()
     timed_out = False
     try:
@@ -88,7 +96,7 @@ async def execute(session: Session, spec: Execute, http: Request) -> Response:
             partial["stdoutBase64"] = stdout_base64
         if stderr_base64 is not None:
             partial["stderrBase64"] = stderr_base64
-        raise _timeout_error(spec, **partial)
+        raise timeout_error(spec, **partial)
     exit_code = command.ended.result()
     return json(
         ExecuteAnswer(
@@ -99,7 +107,7 @@ async def execute(session: Session, spec: Execute, http: Request) -> Response:
             stdout_base64=stdout_base64,
             stderr_base64=stderr_base64,
             truncated=command.output.truncated,
-            command=_shown(spec),
+            command=shown(spec),
             duration=round((time.perf_counter() - began) * 1000, 3),
             timestamp=timestamp(),
         )
@@ -133,105 +141,11 @@ async def _ends_before(command: Command, gone: Coroutine[Any, Any, None], timeou
     return bool(done)
 
 
-class EventStream(Response):
-    """Runs a command and sends what it prints as it comes; the caller's leaving ends the command."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, session: Session, spec: Execute, http: Request) -> None:
-        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
-        del self.headers["content-length"]
-        self._session = session
-        self._spec = spec
-        self._http = http
-        self._stdin = check(spec)
-        self._sent = 0.0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        command = await _start(self._session, self._spec, self._stdin, self._http, None)
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        try:
-            async with asyncio.TaskGroup() as helpers:
-                helping = [helpers.create_task(self._heartbeat(send)), helpers.create_task(self._watch(command))]
-                await self._pump(command, send)
-                for task in helping:
-                    task.cancel()
-        finally:
-            if not command.output.ended:
-                command.output.abandon()
-            if not command.ended.done():
-                await command.kill()
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _pump(self, command: Command, send: Send) -> None:
-        spec = self._spec
-        began = time.perf_counter()
-        timed_out = False
-
-        async def event(kind: Any, **fields: Any) -> None:
-            self._sent = time.monotonic()
-            message = ExecEvent(type=kind, timestamp=timestamp(), **fields)
-            await send({"type": "http.response.body", "body": encode_event(encode(message)), "more_body": True})
-
-        async def end_late() -> None:
-            nonlocal timed_out
-            if spec.timeout is not None:
-                await asyncio.sleep(spec.timeout / 1000)
-                timed_out = not command.ended.done()
-                await command.kill()
-
-        text: dict[Stream, Text] = {"stdout": Text(), "stderr": Text()}
-        limit = asyncio.ensure_future(end_late())
-        try:
-            await event("start", command=_shown(spec))
-            async for stream, chunk in command.output.chunks():
-                data, exact = text[stream].feed(chunk)
-                if data or exact:
-                    await event(stream, data=data, bytes=exact)
-            for stream, rest in text.items():
-                data, exact = rest.end()
-                if exact:
-                    await event(stream, data=data, bytes=exact)
-            exit_code = await command.ended
-            duration = round((time.perf_counter() - began) * 1000, 3)
-            if timed_out:
-                error = _timeout_error(spec)
-                await event("error", error=error.message, code=error.code)
-                return
-            result = ExecuteAnswer(
-                success=exit_code == 0,
-                exit_code=exit_code,
-                stdout="",
-                stderr="",
-                command=_shown(spec),
-                duration=duration,
-                timestamp=timestamp(),
-            )
-            await event("complete", exit_code=exit_code, result=result)
-        except SandboxError as error:
-            await event("error", error=error.message, code=error.code)
-        finally:
-            limit.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await limit
-
-    async def _heartbeat(self, send: Send) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT)
-            if time.monotonic() - self._sent >= HEARTBEAT:
-                await send({"type": "http.response.body", "body": b": \n\n", "more_body": True})
-
-    async def _watch(self, command: Command) -> None:
-        await disconnected(self._http)
-        command.output.abandon()
-        await command.kill()
-
-
-def _shown(spec: Execute) -> str:
+def shown(spec: Execute) -> str:
     return spec.command if isinstance(spec.command, str) else shlex.join(spec.command)
 
 
-def _timeout_error(spec: Execute, **details: Any) -> ExecutionTimeoutError:
+def timeout_error(spec: Execute, **details: Any) -> ExecutionTimeoutError:
     seconds = (spec.timeout or 0) / 1000
     return ExecutionTimeoutError(
         f"the command ran longer than its timeout of {seconds:g} s and was ended with all its children; "

@@ -10,18 +10,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sandcove.agent.query import number
 from sandcove.asgi import disconnected
 from sandcove.wire.codec import encode
 from sandcove.wire.sse import encode_comment, encode_event
 
 __all__ = ["HEARTBEAT", "EventStream"]
 
-HEARTBEAT = 15.0
-"""Seconds of silence after which a comment is sent, so that proxies keep the connection."""
+HEARTBEAT = 15_000
+"""Milliseconds of silence after which a comment is sent, so that proxies keep the connection; a caller may say."""
 
 
 class EventStream(Response):
-    """Sends the events that `run` tells. `run` is cancelled when the reader leaves."""
+    """Sends the events that `run` tells. `run` is cancelled when the reader leaves.
+
+    The query parameter ``heartbeat`` has the milliseconds of silence after which a comment is sent: 10 to 60,000.
+    """
 
     media_type = "text/event-stream"
 
@@ -29,8 +33,12 @@ class EventStream(Response):
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._http = http
-        self._sent = time.monotonic()
+        self._heartbeat = number(dict(http.query_params), "heartbeat", HEARTBEAT, least=10, most=60_000) / 1000
+        self._sent = 0.0
         self._send: Send
+
+    async def begin(self) -> None:
+        """What can still fail with an error's status."""
 
     async def run(self) -> None:
         """Sends all events with `tell`."""
@@ -42,6 +50,8 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
+        await self.begin()
+        self._sent = time.monotonic()
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         running = asyncio.ensure_future(self.run())
         helping = [asyncio.ensure_future(self._beat()), asyncio.ensure_future(disconnected(self._http))]
@@ -59,9 +69,10 @@ class EventStream(Response):
     async def _beat(self) -> None:
         while True:
             silent = time.monotonic() - self._sent
-            if silent >= HEARTBEAT:
+            if silent >= self._heartbeat:
                 await self._send_bytes(encode_comment())
-            await asyncio.sleep(HEARTBEAT - min(silent, HEARTBEAT) or HEARTBEAT)
+                silent = 0.0
+            await asyncio.sleep(self._heartbeat - silent)
 
     async def _send_bytes(self, data: bytes) -> None:
         self._sent = time.monotonic()

@@ -25,7 +25,9 @@ class LogStream(EventStream):
         output: False: nothing but the end.
     """
 
-    def __init__(self, http: Request, process: Process, cursor: int, timeout: int | None, output: bool) -> None:
+    def __init__(
+        self, http: Request, process: Process, cursor: int, *, timeout: int | None = None, output: bool = True
+    ) -> None:
         super().__init__(http)
         self._process = process
         self._at = cursor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import codecs
 import fcntl
 import os
 import termios
@@ -48,7 +49,7 @@ class Output:
         self._paused = False
         self._left: dict[int, int] | None = None
         self._wake: asyncio.Future[None] | None = None
-        self.truncated = False
+        self._cut: set[Stream] = set()
         self._watching: asyncio.TimerHandle | None = None
         if keep is None:
             self._watch()
@@ -61,13 +62,24 @@ class Output:
             self._loop.add_reader(fd, self._on_readable, fd)
 
     @property
+    def truncated(self) -> bool:
+        """More came than was to be kept."""
+        return bool(self._cut)
+
+    @property
     def ended(self) -> bool:
         """All of the command's own output has been read."""
         return self._left is not None and not self._left
 
     def kept(self, stream: Stream) -> bytes:
-        """What was kept of one stream so far."""
-        return b"".join(chunk for name, chunk in self._chunks if name == stream)
+        """What was kept of one stream so far; no character is cut in two where the rest was dropped."""
+        data = b"".join(chunk for name, chunk in self._chunks if name == stream)
+        if stream not in self._cut:
+            return data
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(data[-4:])
+        begun, _ = decoder.getstate()
+        return data[: len(data) - len(begun)]
 
     async def chunks(self) -> AsyncIterator[tuple[Stream, bytes]]:
         """The output as it comes, until the command's end."""
@@ -136,7 +148,7 @@ class Output:
         if self._keep is not None:
             room = self._room[stream]
             if len(data) > room:
-                self.truncated = True
+                self._cut.add(stream)
                 data = data[:room]
             self._room[stream] = room - len(data)
             if data:

@@ -107,6 +107,11 @@ class Process:
         return process
 
     @property
+    def left_over(self) -> bool:
+        """It has ended and is to be forgotten."""
+        return self.auto_cleanup and self.exit.done()
+
+    @property
     def status(self) -> ProcessStatus:
         if not self.exit.done():
             return "running"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from sandcove.agent.clock import timestamp
 from sandcove.agent.log_stream import LogStream
 from sandcove.agent.ports import wait_for_port
 from sandcove.agent.process import Process
+from sandcove.agent.query import flag, number, query
 from sandcove.agent.text import whole
 from sandcove.asgi import body, disconnected, json, raw_body
 from sandcove.errors import InvalidRequestError, ProcessEndedError
@@ -30,7 +30,6 @@ __all__ = ["process_routes"]
 
 MOST_LOGS = 32 * 1024 * 1024
 """Bytes of each stream in one answer: the newest. `/stream` gives all that is kept."""
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class _Calls:
@@ -46,13 +45,13 @@ class _Calls:
         return json(ProcessList(processes=found, count=len(found), timestamp=timestamp()))
 
     async def get(self, http: Request) -> Response:
-        _query(http)
+        query(http)
         return _answer(self._process(http))
 
     async def kill(self, http: Request) -> Response:
         """Without a signal: SIGTERM, after a time SIGKILL, and the answer when it has ended. With one: just that."""
         process = self._process(http)
-        wanted = _query(http, "signal").get("signal")
+        wanted = query(http, "signal").get("signal")
         if wanted is None:
             running = not process.exit.done()
             await process.kill()
@@ -84,7 +83,7 @@ class _Calls:
         return json({"success": True, "cleanedCount": count, "timestamp": timestamp()})
 
     async def logs(self, http: Request) -> Response:
-        _query(http)
+        query(http)
         process = self._process(http)
         stdout, stderr, more = process.log.newest(MOST_LOGS)
         out, out_base64 = whole(stdout)
@@ -106,21 +105,17 @@ class _Calls:
     async def stream(self, http: Request) -> Response:
         """(ours) ``cursor``: an offset, or ``end``; ``timeout``: ms; ``output=false``: only the end."""
         process = self._process(http)
-        query = _query(http, "cursor", "timeout", "output")
+        given = query(http, "cursor", "timeout", "output", "heartbeat")
         end = process.log.end
-        cursor = end if query.get("cursor") == "end" else _number(query, "cursor", 0, end)
-        timeout = _number(query, "timeout", None)
-        output = query.get("output", "true")
-        if output not in _FLAGS:
-            raise InvalidRequestError(f"the query parameter output is {output!r}; give true or false")
-        return LogStream(http, process, cursor or 0, timeout, _FLAGS[output])
+        cursor = end if given.get("cursor") == "end" else number(given, "cursor", 0, most=end)
+        return LogStream(
+            http, process, cursor, timeout=number(given, "timeout", None, least=1), output=flag(given, "output", True)
+        )
 
     async def stdin(self, http: Request) -> Response:
         """(ours) the body goes to the process's standard input as it reads; ``close=true`` ends that after it."""
         process = self._process(http)
-        close = _query(http, "close").get("close", "false")
-        if close not in _FLAGS:
-            raise InvalidRequestError(f"the query parameter close is {close!r}; give true or false")
+        close = flag(query(http, "close"), "close", False)
         data = await raw_body(http)
         # Who does not wait for the process to read must not stand in the way of others.
         left = asyncio.ensure_future(disconnected(http))
@@ -130,7 +125,7 @@ class _Calls:
             left.cancel()
         if not taken:
             raise ProcessEndedError(f"process {process.id!r} reads no more: it has ended or closed its standard input")
-        if _FLAGS[close]:
+        if close:
             await process.stdin.close()
         return json({"success": True, "processId": process.id, "written": len(data), "timestamp": timestamp()})
 
@@ -159,7 +154,7 @@ class _Calls:
         return self._agent.processes.get(http.path_params["id"])
 
     def _session(self, http: Request) -> str | None:
-        name = _query(http, "session").get("session")
+        name = query(http, "session").get("session")
         if name is not None:
             self._agent.sessions.get(name)
         return name
@@ -190,22 +185,6 @@ def process_routes(agent: Agent) -> list[Route]:
 
 def _answer(process: Process) -> Response:
     return json(ProcessAnswer(process=process.info(), timestamp=timestamp()))
-
-
-def _query(http: Request, *known: str) -> dict[str, str]:
-    query = dict(http.query_params)
-    if unknown := set(query) - set(known):
-        raise InvalidRequestError(f"unknown query parameter {min(unknown)!r}")
-    return query
-
-
-def _number(query: dict[str, str], name: str, default: Any, most: int = 10**12) -> Any:
-    text = query.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch("[0-9]{1,13}", text, re.ASCII) or int(text) > most:
-        raise InvalidRequestError(f"the query parameter {name} is {text[:40]!r}; give a whole number of at most {most}")
-    return int(text)
 
 
 def _signal(text: str) -> int:

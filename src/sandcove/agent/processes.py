@@ -21,6 +21,8 @@ MOST_ENDED = 256
 """Ended processes that are remembered with their logs; the one that ended first goes first."""
 LONGEST_ARGUMENT = 128 * 1024 - 1
 """The kernel's MAX_ARG_STRLEN without its NUL."""
+LEFT_OVER = 30.0
+"""Seconds in which who waits for a process that cleans up after itself can still learn how it ended."""
 BASH = "/bin/bash"
 
 
@@ -53,7 +55,7 @@ class Processes:
         id_ = options.process_id
         if id_ is None:
             id_ = f"proc_{time.time_ns() // 1_000_000}_{secrets.token_hex(6)}"
-        elif check_process_id(id_) in self._all or id_ in self._starting:
+        elif id_ in self._starting or ((other := self._all.get(check_process_id(id_))) and not other.left_over):
             raise ProcessAlreadyExistsError(
                 f"a process with id {id_!r} exists; choose another id, or clean it up first"
             )
@@ -74,6 +76,8 @@ class Processes:
         finally:
             self._starting.discard(id_)
         process.auto_cleanup = options.auto_cleanup
+        if id_ in self._all:
+            self._forget(self._all[id_])
         self._all[id_] = process
         self._group.create_task(self._supervise(process, options.timeout))
         return process
@@ -92,7 +96,7 @@ class Processes:
 
     def of(self, session_id: str | None) -> list[Process]:
         """Those of one session, or all; in the order of their start."""
-        return [p for p in self._all.values() if session_id in (None, p.session_id)]
+        return [p for p in self._all.values() if session_id in (None, p.session_id) and not p.left_over]
 
     async def kill_all(self, session_id: str | None) -> int:
         """Kills those that run; gives how many that were."""
@@ -110,6 +114,7 @@ class Processes:
     async def _supervise(self, process: Process, timeout: int | None) -> None:
         await process.run(None if timeout is None else timeout / 1000)
         if process.auto_cleanup:
+            await asyncio.sleep(LEFT_OVER)
             self._forget(process)
             return
         ended = [each for each in self._all.values() if each.exit.done()]

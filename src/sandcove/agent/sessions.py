@@ -10,6 +10,7 @@ from pathlib import Path
 from sandcove.agent.clock import timestamp
 from sandcove.agent.files import text
 from sandcove.agent.init import Init
+from sandcove.agent.inputs import Inputs
 from sandcove.agent.memory import Memory, SessionMemory
 from sandcove.agent.shell import Command, Shell
 from sandcove.errors import InvalidRequestError, PathNotFoundError, SessionAlreadyExistsError, SessionNotFoundError
@@ -50,7 +51,7 @@ class Session:
         *,
         cwd: str | None = None,
         env: dict[str, str] | None = None,
-        stdin: bytes | None = None,
+        stdin: bytes | Path | None = None,
         keep: int | None = None,
         wanted: Callable[[], Awaitable[bool]] | None = None,
     ) -> Command:
@@ -103,6 +104,9 @@ class Sessions:
         base_env: what every shell has before the sandbox's own environment.
         init: the PID namespace that sessions without isolation share with background processes.
         run, state: where shells keep what lasts for a command, and what lasts.
+
+    Attributes:
+        inputs: standard inputs that wait for their command.
     """
 
     def __init__(
@@ -113,6 +117,7 @@ class Sessions:
         self._init = init
         self._run = run
         self._state = state
+        self.inputs = Inputs(state.parent / "stdin")
         self._live: dict[str, Session] = {}
         self._numbers = 0
 

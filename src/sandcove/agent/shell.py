@@ -126,7 +126,7 @@ class Shell:
         *,
         cwd: str | None,
         env: dict[str, str] | None,
-        stdin: bytes | None,
+        stdin: bytes | Path | None,
         keep: int | None,
         wanted: Callable[[], Awaitable[bool]] | None = None,
     ) -> Command:
@@ -135,6 +135,7 @@ class Shell:
         When it had to wait for its turn, `wanted` is asked then whether its caller is still there.
 
         A command with a `cwd` or `env` of its own runs in a subshell and changes nothing in the session.
+        `stdin` is its standard input, or the file that is.
 
         Raises:
             SandboxError: bash could not be started, or the caller has left.
@@ -239,7 +240,7 @@ class Shell:
         command: str | list[str],
         cwd: str | None,
         env: dict[str, str] | None,
-        stdin: bytes | None,
+        stdin: bytes | Path | None,
         keep: int | None,
     ) -> Command:
         self._number = number = self._number + 1
@@ -256,7 +257,7 @@ class Shell:
                 os.mkfifo(f"{number}.{name}", 0o600, dir_fd=folder)
                 flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
                 opened.append(os.open(f"{number}.{name}", flags, dir_fd=folder))
-            if stdin is not None:
+            if isinstance(stdin, bytes):
                 _write(folder, f"{number}.in", stdin)
             apart = cwd is not None or env is not None
             if apart:
@@ -269,7 +270,7 @@ class Shell:
             opened.clear()
             running.new_env = new_env
             running.files += [
-                name for name, there in (("in", stdin is not None), ("env", apart), ("newenv", new_env)) if there
+                name for name, there in (("in", isinstance(stdin, bytes)), ("env", apart), ("newenv", new_env)) if there
             ]
             running.line = bash.line(
                 self._run,
@@ -277,7 +278,7 @@ class Shell:
                 self._last_code,
                 is_list=isinstance(command, list),
                 apart=apart,
-                has_stdin=stdin is not None,
+                stdin=str(self._run / f"{number}.in" if isinstance(stdin, bytes) else stdin or "/dev/null"),
                 has_new_env=bool(new_env),
             )
             return running

@@ -6,20 +6,20 @@ import os
 import stat
 import sys
 from argparse import Namespace
+from typing import BinaryIO
 
 from sandcove.cli.options import command_of
 from sandcove.cli.sandboxes import existing
 from sandcove.client._sync.sandbox import Sandbox
 from sandcove.client._sync.session import Session
-from sandcove.client.check import MAX_STDIN_BYTES
-from sandcove.errors import InvalidRequestError, TooLargeError
+from sandcove.errors import InvalidRequestError
 
 __all__ = ["exec", "run"]
 
 
 def run(options: Namespace) -> int:
     """`sandcove run`: in a sandbox that is destroyed afterwards, whatever happens."""
-    stdin = _check_command_and_read_stdin(options)
+    stdin = _check_command_and_open_stdin(options)
     with Sandbox(labels=dict(options.label) or None) as sandbox:
         for local, remote in options.upload:
             sandbox.upload(local, remote)
@@ -28,36 +28,31 @@ def run(options: Namespace) -> int:
 
 def exec(options: Namespace) -> int:  # noqa: A001 - it is the command's name
     """`sandcove exec`: in a sandbox that exists."""
-    stdin = _check_command_and_read_stdin(options)
+    stdin = _check_command_and_open_stdin(options)
     sandbox = existing(options.name)
     if options.session is None:
         return _follow(sandbox, options, stdin)
     return _follow(sandbox.get_session(options.session), options, stdin)
 
 
-def _check_command_and_read_stdin(options: Namespace) -> bytes | None:
+def _check_command_and_open_stdin(options: Namespace) -> BinaryIO | None:
     if not options.words or options.words == ["--"]:
         raise InvalidRequestError(f"there is no command; sandcove {options.command_name} --help shows how to give one")
     return _piped_stdin()
 
 
-def _piped_stdin() -> bytes | None:
-    """All of standard input when it is a pipe, a socket or a file; nothing when it is a terminal or /dev/null."""
+def _piped_stdin() -> BinaryIO | None:
+    """Standard input when it is a pipe, a socket or a file; nothing when it is a terminal or /dev/null."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:
         return None  # it is closed
     if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
         return None
-    data = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
-    if len(data) > MAX_STDIN_BYTES:
-        raise TooLargeError(
-            f"standard input has over {MAX_STDIN_BYTES:,} bytes; copy it into the sandbox as a file (--upload, cp)"
-        )
-    return data
+    return sys.stdin.buffer
 
 
-def _follow(where: Sandbox | Session, options: Namespace, stdin: bytes | None) -> int:
+def _follow(where: Sandbox | Session, options: Namespace, stdin: BinaryIO | None) -> int:
     """Runs the command, copies its output byte by byte as it comes, and gives its exit code."""
     events = where.exec_stream(
         command_of(options.words),

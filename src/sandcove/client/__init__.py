@@ -6,7 +6,9 @@ _async/        is written by hand; `scripts/unasync.py` makes `_sync/` from it, 
   pool.py        connections that wait for their next request
   client.py      the server wire; starts the local server when none runs
   agent.py       the agent wire of one sandbox: direct on its Unix socket, else relayed by the server
+  again.py       waits for the next try of a request that failed
   commands.py    exec, exec_stream, set_env_vars
+  stdin.py       sends a command's standard input: in its request, or ahead of it
   files.py       files and folders
   transfer.py    upload and download
   session.py     AsyncSession
@@ -14,6 +16,9 @@ _async/        is written by hand; `scripts/unasync.py` makes `_sync/` from it, 
 endpoint.py    where a server or an agent listens
 launch.py      starts the local server
 check.py       what arguments may be
+stdin.py       a command's standard input, whatever it is given as
+hooks.py       functions that a sandbox calls around its commands
+retry.py       when a request that failed is made again
 results.py     what calls return
 output.py      output of a command, collected up to a limit
 streams.py     server-sent events as Python iterables

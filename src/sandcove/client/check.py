@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sandcove.errors import InvalidRequestError, TooLargeError
+from sandcove.errors import InvalidRequestError
 from sandcove.wire import names
 
 __all__ = [
@@ -33,14 +32,11 @@ __all__ = [
     "check_seconds",
     "check_session_id",
     "check_signal",
-    "check_stdin",
     "check_text",
+    "wrong",
 ]
 
 StrPath = str | os.PathLike[str]
-
-MAX_STDIN_BYTES = 16 * 1024 * 1024
-"""Longest standard input that goes with a command, in bytes."""
 
 
 def check_command(value: object) -> str | list[str]:
@@ -49,10 +45,10 @@ def check_command(value: object) -> str | list[str]:
         names.check_command(value)
         return value
     if not isinstance(value, list | tuple):
-        raise _wrong("command", "a str for the shell or a list of str", value)
+        raise wrong("command", "a str for the shell or a list of str", value)
     for i, part in enumerate(value):
         if not isinstance(part, str):
-            raise _wrong(f"command[{i}]", "a str", part)
+            raise wrong(f"command[{i}]", "a str", part)
     command = list(value)
     names.check_command(command)
     return command
@@ -70,13 +66,13 @@ def check_env(value: object) -> dict[str, str] | None:
 def check_env_changes(value: object) -> dict[str, str | None]:
     """A mapping of names to texts, or to None for what is to be removed."""
     if not isinstance(value, Mapping):
-        raise _wrong("env", "a mapping of str to str or None", value)
+        raise wrong("env", "a mapping of str to str or None", value)
     given = {name: text for name, text in value.items() if text is not None}
     changes: dict[str, str | None] = {**_texts("env", given)}
     for name, text in value.items():
         if text is None:
             if not isinstance(name, str):
-                raise _wrong("a name in env", "a str", name)
+                raise wrong("a name in env", "a str", name)
             changes[name] = None
     names.check_env(changes)
     return changes
@@ -109,21 +105,21 @@ def check_process_id(value: object) -> str:
 def check_cursor(value: object) -> int:
     """An offset in a log."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**12:
-        raise _wrong("cursor", "the cursor of an event, or 0 for the beginning", value)
+        raise wrong("cursor", "the cursor of an event, or 0 for the beginning", value)
     return value
 
 
 def check_port(value: object) -> int:
     """A TCP port."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _wrong("port", "a number from 1 to 65535", value)
+        raise wrong("port", "a number from 1 to 65535", value)
     return names.check_port(value)
 
 
 def check_signal(value: object) -> str:
     """A signal's number or name, as the wire has it."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise _wrong("signal", "a number, or a name such as 'SIGTERM'", value)
+        raise wrong("signal", "a number, or a name such as 'SIGTERM'", value)
     text = str(int(value)) if isinstance(value, int) else value
     if not re.fullmatch("[0-9]{1,2}|[A-Za-z][A-Za-z0-9+-]{1,15}", text, re.ASCII):
         raise InvalidRequestError(f"signal {_shown(value)} is none; give a number, or a name such as 'SIGTERM'")
@@ -135,7 +131,7 @@ def check_pattern(value: object) -> re.Pattern[str]:
     if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
         return value
     if not isinstance(value, str):
-        raise _wrong("pattern", "a regular expression as a str or a compiled one for text", value)
+        raise wrong("pattern", "a regular expression as a str or a compiled one for text", value)
     try:
         return re.compile(value)
     except re.error as error:
@@ -148,14 +144,14 @@ def check_bytes(name: str, value: object) -> bytes:
         return check_text(name, value).encode()
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    raise _wrong(name, "a str or bytes", value)
+    raise wrong(name, "a str or bytes", value)
 
 
 def check_path(value: object, name: str = "path") -> str:
     """A path inside the sandbox, as a str or a pure path."""
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str):
-        raise _wrong(name, "a str or a path of text", value)
+        raise wrong(name, "a str or a path of text", value)
     names.check_path(path)
     # A lone surrogate stands for a byte that is no UTF-8 (os.fsdecode makes them); JSON can't carry it.
     if not _is_utf8(path):
@@ -166,7 +162,7 @@ def check_path(value: object, name: str = "path") -> str:
 def check_text(name: str, value: object) -> str:
     """A text that UTF-8 can encode."""
     if not isinstance(value, str):
-        raise _wrong(name, "a str", value)
+        raise wrong(name, "a str", value)
     if not _is_utf8(value):
         raise InvalidRequestError(f"{name} has a character that UTF-8 can't encode")
     return value
@@ -175,7 +171,7 @@ def check_text(name: str, value: object) -> str:
 def check_flag(name: str, value: object) -> bool:
     """A bool, not merely something true."""
     if not isinstance(value, bool):
-        raise _wrong(name, "True or False", value)
+        raise wrong(name, "True or False", value)
     return value
 
 
@@ -184,7 +180,7 @@ def check_seconds(name: str, value: object, *, zero: str | None = None) -> int |
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(name, "a number of seconds", value)
+        raise wrong(name, "a number of seconds", value)
     if not math.isfinite(value) or value < 0 or (value == 0 and zero is None) or value > 10**9:
         allowed = "a number of seconds over 0" + (f", or 0 for {zero}" if zero else "")
         raise InvalidRequestError(f"{name} is {allowed}, not {value!r}")
@@ -196,7 +192,7 @@ def check_mode(value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _wrong("mode", "permission bits as an int", value)
+        raise wrong("mode", "permission bits as an int", value)
     if not 0 <= value <= 0o7777:
         raise InvalidRequestError(f"mode is permission bits such as 0o644, not {value!r}")
     return value
@@ -216,35 +212,16 @@ def check_encoding(value: object) -> bool:
 def check_callback(name: str, value: Callable[..., Any] | None) -> None:
     """A callable, or None."""
     if value is not None and not callable(value):
-        raise _wrong(name, "a function", value)
-
-
-def check_stdin(value: object) -> tuple[str | None, bool]:
-    """Text or bytes for standard input: the field's value, and whether it is base64."""
-    if value is None:
-        return None, False
-    if isinstance(value, str):
-        size = len(check_text("stdin", value).encode())
-    elif isinstance(value, bytes | bytearray | memoryview):
-        size = len(bytes(value))
-    else:
-        raise _wrong("stdin", "a str or bytes", value)
-    if size > MAX_STDIN_BYTES:
-        raise TooLargeError(
-            f"stdin has {size:,} bytes; at most {MAX_STDIN_BYTES:,} go with a command: upload a file and read it there"
-        )
-    if isinstance(value, str):
-        return value, False
-    return base64.b64encode(value).decode("ascii"), True
+        raise wrong(name, "a function", value)
 
 
 def _texts(name: str, value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
-        raise _wrong(name, "a mapping of str to str", value)
+        raise wrong(name, "a mapping of str to str", value)
     texts: dict[str, str] = {}
     for key, text in value.items():
         if not isinstance(key, str):
-            raise _wrong(f"a name in {name}", "a str", key)
+            raise wrong(f"a name in {name}", "a str", key)
         texts[key] = check_text(f"{name}[{key!r}]", text)
     return texts
 
@@ -257,7 +234,8 @@ def _is_utf8(value: str) -> bool:
     return True
 
 
-def _wrong(name: str, wanted: str, value: object) -> InvalidRequestError:
+def wrong(name: str, wanted: str, value: object) -> InvalidRequestError:
+    """The error for an argument of another type than `wanted`."""
     return InvalidRequestError(f"{name} is {wanted}, not {type(value).__name__} ({_shown(value)})")
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "SessionList",
     "SetEnv",
     "StartProcess",
+    "StdinAnswer",
     "WaitForPort",
     "WriteFile",
 ]
@@ -136,7 +137,14 @@ class ServerInfo(Answer):
 
 
 class Execute(Request):
-    """``POST /api/execute`` and ``/api/execute/stream``. All but `id` and `command` are ours."""
+    """``POST /api/execute`` and ``/api/execute/stream``. All but `id` and `command` are ours.
+
+    `stdin_token` is what ``PUT /api/stdin`` (ours) answered as ``token``: its body, of any size, is the command's
+    standard input. It is kept for a minute until a command names it, and until that has ended.
+
+    The stream takes the query parameter ``heartbeat`` (ours): milliseconds of silence, 10 to 60,000, after which a
+    comment is sent; 15,000 by default.
+    """
 
     command: str | list[str]
     id: str = DEFAULT_SESSION
@@ -145,6 +153,13 @@ class Execute(Request):
     timeout: int | None = None
     stdin: str | None = None
     stdin_encoding: Literal["utf-8", "base64"] = "utf-8"
+    stdin_token: str | None = None
+
+
+class StdinAnswer(Answer):
+    """(ours) ``PUT /api/stdin``."""
+
+    token: str
 
 
 class ExecuteAnswer(Answer, omit_defaults=True):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
+from sandcove.client._async.again import again
 from sandcove.client._async.client import JSON, AsyncClient, answer, raise_for_error
 from sandcove.client._async.connection import AsyncResponse, Body
 from sandcove.client.endpoint import Broken, Endpoint, Unreachable
 from sandcove.client.results import log
-from sandcove.errors import ContainerNotReadyError, SandboxNotFoundError
+from sandcove.errors import ContainerNotReadyError, SandboxError, SandboxNotFoundError, ServiceUnavailableError
 from sandcove.wire.codec import encode
 from sandcove.wire.models import CreateSandbox, Request, SandboxInfo
 
@@ -64,7 +65,9 @@ class AsyncAgent:
 
     async def _create(self, client: AsyncClient) -> SandboxInfo:
         if not self._request.lease:
-            return await client.create(self._request)
+            info = await client.create(self._request)
+            log.debug("sandbox %s is there and awake", info.id)
+            return info
         info, self._lease = await client.lease(self._request)
         self._lease_pid = os.getpid()
         self.id = info.id
@@ -102,34 +105,21 @@ class AsyncAgent:
         """
         route = self._route or await self.ensure()
         client = await self.client()
-        for last_try in (False, True):
+        tries = 0
+        while True:
             endpoint, prefix = route
             try:
-                response = await client.pool.request(
-                    endpoint, method, prefix + path, body, headers, repeatable=repeatable
-                )
-            except Unreachable as error:
-                if last_try:
-                    raise ContainerNotReadyError(f"sandbox {self.id} can't be reached at {endpoint}: {error}") from None
-                route = await self._wake(client, route)
-            except Broken as error:
-                if last_try or not (repeatable and isinstance(body, bytes)):
-                    raise self.ended(error) from None
-                route = await self._wake(client, route)
-            else:
+                response = await client.pool.request(endpoint, method, prefix + path, body, headers)
                 if response.status >= 400:
-                    try:
-                        await raise_for_error(response)
-                    except Broken as error:
-                        raise self.ended(error) from None
-                    except ContainerNotReadyError as error:
-                        # It was falling asleep, and has not begun with this.
-                        if last_try or error.details.get("begun") is not False or not isinstance(body, bytes):
-                            raise
-                        route = await self._wake(client, route)
-                        continue
+                    await raise_for_error(response)
                 return response
-        raise AssertionError("the second try returns or raises")
+            except (Unreachable, Broken, ServiceUnavailableError) as error:
+                tries += 1
+                if not await again(tries, error, repeatable=repeatable, body=body):
+                    raise self._failed(error, endpoint) from None
+                # What answered that something else is not ready is awake.
+                if not isinstance(error, ServiceUnavailableError) or isinstance(error, ContainerNotReadyError):
+                    route = await self._wake(client, route)
 
     async def call(
         self, method: str, path: str, type: type[T], body: Request | None = None, *, repeatable: bool = False
@@ -150,6 +140,14 @@ class AsyncAgent:
             await response.read()
         except Broken as error:
             raise self.ended(error) from None
+
+    def _failed(self, error: Unreachable | Broken | ServiceUnavailableError, endpoint: Endpoint) -> SandboxError:
+        match error:
+            case Unreachable():
+                return ContainerNotReadyError(f"sandbox {self.id} can't be reached at {endpoint}: {error}")
+            case Broken():
+                return self.ended(error)
+        return error
 
     def ended(self, error: Broken) -> ContainerNotReadyError:
         """The error for a connection that broke after the request had gone out."""

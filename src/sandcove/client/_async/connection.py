@@ -64,12 +64,7 @@ class AsyncConnection:
         self._parser.expect(method)
         self._stream.sent = 0
         try:
-            try:
-                whole = await self._send(method, target, body, headers)
-            except OSError as error:
-                if not self._stream.sent:
-                    raise Unreachable(str(error)) from error
-                whole = False  # an answer that refuses the request may have come before it was all sent
+            whole = await self._send(method, target, body, headers)
             self.used = True
             events: list[Event] = []
             while not events:
@@ -81,25 +76,34 @@ class AsyncConnection:
         return AsyncResponse(head, events, self, done if whole else _never_again(done))
 
     async def _send(self, method: str, target: str, body: Body, headers: str) -> bool:
-        """Sends the request; False when the answer came before its end."""
+        """Sends the request; False when the answer came, or the connection broke, before its end."""
         if isinstance(body, bytes):
             length = f"Content-Length: {len(body)}\r\n" if body or method in ("POST", "PUT") else ""
             head = self._head(method, target, headers + length)
             if len(body) <= SMALL:
-                await self._stream.send(head + body)
-            else:
-                await self._stream.send(head)
-                await self._stream.send(body)
-            return True
+                return await self._put(head + body)
+            return await self._put(head) and await self._put(body)
         pieces, size = body if isinstance(body, tuple) else (body, None)
         framing = "Transfer-Encoding: chunked\r\n" if size is None else f"Content-Length: {size}\r\n"
-        await self._stream.send(self._head(method, target, headers + framing))
+        if not await self._put(self._head(method, target, headers + framing)):
+            return False
         async for piece in pieces:
-            if self._stream.readable():
+            if self._stream.readable() or not await self._put(chunk(piece) if size is None else piece):
                 return False
-            await self._stream.send(chunk(piece) if size is None else piece)
-        if size is None:
-            await self._stream.send(b"0\r\n\r\n")
+        return size is not None or await self._put(b"0\r\n\r\n")
+
+    async def _put(self, data: bytes) -> bool:
+        """Sends `data`; False when the connection broke: an answer that refuses the request may have come before.
+
+        Raises:
+            Unreachable: it broke before a byte was sent.
+        """
+        try:
+            await self._stream.send(data)
+        except OSError as error:
+            if not self._stream.sent:
+                raise Unreachable(str(error)) from error
+            return False
         return True
 
     def _head(self, method: str, target: str, headers: str) -> bytes:

@@ -6,14 +6,27 @@ import asyncio
 import inspect
 import socket
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from sandcove.client.endpoint import Endpoint
 from sandcove.client.results import log
+from sandcove.client.stdin import PIECE, Readable, Source, encoded
 
-__all__ = ["Aside", "Lock", "Stream", "call_back", "run_blocking", "shared"]
+__all__ = [
+    "Aside",
+    "Input",
+    "Lock",
+    "Opened",
+    "Stream",
+    "call_back",
+    "open_input",
+    "pause",
+    "read_input",
+    "run_blocking",
+    "shared",
+]
 
 T = TypeVar("T")
 
@@ -88,6 +101,50 @@ async def call_back(function: Callable[..., Awaitable[object] | object], *values
     result = function(*values)
     if inspect.isawaitable(result):
         await result
+
+
+async def pause(seconds: float) -> None:
+    """Returns after this time."""
+    await asyncio.sleep(seconds)
+
+
+Input = str | bytes | Readable | Iterable[str] | Iterable[bytes] | AsyncIterable[str] | AsyncIterable[bytes]
+"""What a command's standard input may be."""
+
+
+Opened = Source | AsyncIterator[object]
+
+
+def open_input(value: object) -> Opened:
+    """Checks a standard input; `read_input` reads it.
+
+    Raises:
+        InvalidRequestError: it is nothing that can be read.
+    """
+    read = getattr(value, "read", None)
+    if inspect.iscoroutinefunction(read):
+        return _until_empty(read)
+    return aiter(value) if isinstance(value, AsyncIterable) else Source(value)
+
+
+async def read_input(source: Opened) -> bytes:
+    """The next bytes of it, none at the end. A blocking source is read where it blocks nobody else."""
+    if isinstance(source, Source):
+        return await run_blocking(source.read)
+    found: list[bytes] = []
+    size = 0
+    async for piece in source:
+        data = encoded(piece)
+        found.append(data)
+        size += len(data)
+        if size >= PIECE:
+            break
+    return b"".join(found)
+
+
+async def _until_empty(read: Callable[[int], Awaitable[object]]) -> AsyncIterator[object]:
+    while piece := await read(PIECE):
+        yield piece
 
 
 class Stream(asyncio.Protocol):

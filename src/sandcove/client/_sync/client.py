@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from sandcove.client._sync.again import again
 from sandcove.client._sync.connection import Body, Response
 from sandcove.client._sync.io import Lock, run_blocking, shared
 from sandcove.client._sync.pool import Pool
@@ -165,24 +166,30 @@ class Client:
             SandboxNetworkError: the server can't be reached, or ended during the call.
             SandboxError: the server's answer is an error.
         """
-        for last_try in (False, True):
+        tries = 0
+        while True:
             try:
-                response = self.pool.request(self.endpoint, method, target, body, headers, repeatable=repeatable)
-            except Unreachable as error:
-                home = self.endpoint.home
-                if home is None or last_try:
-                    raise SandboxNetworkError(
-                        f"the server at {self.endpoint} can't be reached: {error}; "
-                        + (f"its log is {home.server_log}" if home else "check that it runs, and SANDCOVE_URL")
-                    ) from None
-                self._launch(home)
-            except Broken as error:
-                if last_try or not repeatable:
-                    raise SandboxNetworkError(f"the server at {self.endpoint} ended during the call: {error}") from None
-            else:
+                response = self.pool.request(self.endpoint, method, target, body, headers)
                 raise_for_error(response)
                 return response
-        raise AssertionError("the second try returns or raises")
+            except (Unreachable, Broken, ServiceUnavailableError) as error:
+                tries += 1
+                if not again(tries, error, repeatable=repeatable, body=body):
+                    raise self._failed(error) from None
+                if isinstance(error, Unreachable) and self.endpoint.home is not None:
+                    self._launch(self.endpoint.home)
+
+    def _failed(self, error: Unreachable | Broken | ServiceUnavailableError) -> SandboxError:
+        match error:
+            case Unreachable():
+                home = self.endpoint.home
+                return SandboxNetworkError(
+                    f"the server at {self.endpoint} can't be reached: {error}; "
+                    + (f"its log is {home.server_log}" if home else "check that it runs, and SANDCOVE_URL")
+                )
+            case Broken():
+                return SandboxNetworkError(f"the server at {self.endpoint} ended during the call: {error}")
+        return error
 
     def _launch(self, home: Home) -> None:
         from sandcove.client.launch import ensure_server
@@ -216,4 +223,7 @@ def raise_for_error(response: Response) -> None:
         fields = None
     if not isinstance(fields, dict):
         fields = {"error": f"HTTP status {response.status}: {body[:200].decode('utf-8', 'replace')}"}
+    after = response.head.get(b"retry-after")
+    if after is not None and after.isdigit() and len(after) < 10:
+        fields.setdefault("retryAfter", int(after))
     raise error_from_wire(response.status, fields)

@@ -10,7 +10,8 @@ import msgspec
 
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import JSON
-from sandcove.client._sync.io import call_back
+from sandcove.client._sync.io import Input, call_back
+from sandcove.client._sync.stdin import Stdin
 from sandcove.client.check import (
     StrPath,
     check_callback,
@@ -21,14 +22,15 @@ from sandcove.client.check import (
     check_flag,
     check_path,
     check_seconds,
-    check_stdin,
 )
 from sandcove.client.endpoint import Broken
+from sandcove.client.hooks import Hooks, shown
 from sandcove.client.output import Output, exact
-from sandcove.client.results import ExecEvent, ExecResult, when
+from sandcove.client.results import ExecEvent, ExecResult, log, when
 from sandcove.errors import (
     CommandFailedError,
     ExecutionTimeoutError,
+    SandboxError,
     SandboxNetworkError,
     error_from_wire,
 )
@@ -50,6 +52,7 @@ class Commands:
     _session_id: str
     _env_scope: str | None
     """The session whose environment `set_env_vars` changes; None: the whole sandbox."""
+    _hooks: Hooks | None
 
     @overload
     def exec(
@@ -60,7 +63,7 @@ class Commands:
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,
         check: bool = False,
-        stdin: str | bytes | None = None,
+        stdin: Input | None = None,
         on_stdout: Callable[[str], object] | None = None,
         on_stderr: Callable[[str], object] | None = None,
         encoding: Literal["utf-8"] = "utf-8",
@@ -75,7 +78,7 @@ class Commands:
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,
         check: bool = False,
-        stdin: str | bytes | None = None,
+        stdin: Input | None = None,
         on_stdout: Callable[[bytes], object] | None = None,
         on_stderr: Callable[[bytes], object] | None = None,
         encoding: None,
@@ -89,7 +92,7 @@ class Commands:
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,
         check: bool = False,
-        stdin: str | bytes | None = None,
+        stdin: Input | None = None,
         on_stdout: Callable[[Any], object] | None = None,
         on_stderr: Callable[[Any], object] | None = None,
         encoding: Literal["utf-8"] | None = "utf-8",
@@ -103,7 +106,9 @@ class Commands:
             env: environment variables, for this command, which then changes nothing in the session.
             timeout: seconds after which the command is ended with all its children; None: no limit.
             check: raise when the exit code is not 0.
-            stdin: what the command reads; without it, its standard input is empty. At most 16 MiB.
+            stdin: what the command reads; without it, its standard input is empty. Text, bytes, a file object or an
+                iterable of text or bytes (an asynchronous one too, in the asyncio half), of any size: it is sent in
+                pieces, read to its end before the command begins. For a dialogue start a process, and write to it.
             on_stdout, on_stderr: called with each piece of output as it comes.
             encoding: ``"utf-8"`` for text, None for the exact bytes, in the result and in the callbacks.
 
@@ -119,11 +124,22 @@ class Commands:
         check_callback("on_stdout", on_stdout)
         check_callback("on_stderr", on_stderr)
         check_flag("check", check)
-        request = self._execute(command, cwd, env, timeout, stdin)
-        if on_stdout is None and on_stderr is None:
-            result = self._collect(request, text)
-        else:
-            result = self._stream_and_collect(request, text, on_stdout, on_stderr)
+        request = self._execute(command, cwd, env, timeout)
+        source = None if stdin is None else Stdin(stdin)
+        hooks = self._hooks
+        if hooks is not None:
+            self._tell_start(hooks, request)
+        try:
+            if source is not None:
+                source.send(self._agent, request)
+            if on_stdout is None and on_stderr is None and (hooks is None or hooks.output is None):
+                result = self._collect(request, text)
+            else:
+                result = self._stream_and_collect(request, text, on_stdout, on_stderr)
+        except SandboxError as error:
+            self._tell_failure(hooks, error)
+            raise
+        self._tell_end(hooks, result)
         if check and not result.success:
             told = result.stderr.strip() or result.stdout.strip()
             ending = told if isinstance(told, str) else told.decode("utf-8", "replace")
@@ -141,7 +157,7 @@ class Commands:
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,
-        stdin: str | bytes | None = None,
+        stdin: Input | None = None,
     ) -> Generator[ExecEvent, None, None]:
         """Runs a command and yields what happens as it happens: ``start``, output, ``complete``.
 
@@ -154,7 +170,8 @@ class Commands:
             ExecutionTimeoutError: at the event after the last output, when it ran longer than `timeout`.
             InvalidRequestError: an argument is wrong.
         """
-        return self._stream(self._execute(command, cwd, env, timeout, stdin))
+        request = self._execute(command, cwd, env, timeout)
+        return self._stream(request, None if stdin is None else Stdin(stdin))
 
     def set_env_vars(self, env: Mapping[str, str | None]) -> None:
         """Sets environment variables for everything that starts afterwards; None removes one.
@@ -164,17 +181,14 @@ class Commands:
         changes = check_env_changes(env)
         self._agent.call("POST", "/api/env", dict, SetEnv(env=changes, session_id=self._env_scope), repeatable=True)
 
-    def _execute(self, command: object, cwd: object, env: object, timeout: object, stdin: object) -> Execute:
+    def _execute(self, command: object, cwd: object, env: object, timeout: object) -> Execute:
         """The request, its arguments checked."""
-        given, is_base64 = check_stdin(stdin)
         return Execute(
             id=self._session_id,
             command=check_command(command),
             cwd=None if cwd is None else check_path(cwd, "cwd"),
             env=check_env(env),
             timeout=check_seconds("timeout", timeout),
-            stdin=given,
-            stdin_encoding="base64" if is_base64 else "utf-8",
         )
 
     def _collect(self, request: Execute, text: bool) -> ExecResult[str] | ExecResult[bytes]:
@@ -209,6 +223,7 @@ class Commands:
     ) -> ExecResult[str] | ExecResult[bytes]:
         collected = {"stdout": Output(text), "stderr": Output(text)}
         callbacks = {"stdout": on_stdout, "stderr": on_stderr}
+        on_output = None if self._hooks is None else self._hooks.output
         last: events.ExecEvent | None = None
         stream = self._events(request)
         try:
@@ -217,6 +232,8 @@ class Commands:
                     data = last.data or ""
                     piece = data if text else exact(data, last.bytes)
                     collected[last.type].add(piece)
+                    if on_output:
+                        call_back(on_output, last.type, data)
                     if callback := callbacks[last.type]:
                         call_back(callback, piece)
         except ExecutionTimeoutError as error:
@@ -229,16 +246,48 @@ class Commands:
         out, err = collected.values()
         return _result(last.result, out.value(), err.value(), out.truncated or err.truncated)
 
-    def _stream(self, request: Execute) -> Generator[ExecEvent, None, None]:
-        stream = self._events(request)
+    def _stream(self, request: Execute, source: Stdin | None) -> Generator[ExecEvent, None, None]:
+        hooks = self._hooks
+        if hooks is not None:
+            self._tell_start(hooks, request)
+        stream = self._events(request, source)
         try:
             for event in stream:
+                if event.type == "complete" and event.result is not None:
+                    self._tell_end(hooks, _result(event.result, "", "", False))
+                elif hooks is not None and hooks.output and event.type in ("stdout", "stderr"):
+                    call_back(hooks.output, event.type, event.data or "")
                 yield ExecEvent(event)
+        except SandboxError as error:
+            self._tell_failure(hooks, error)
+            raise
         finally:
             stream.close()
 
-    def _events(self, request: Execute) -> Generator[events.ExecEvent, None, None]:
+    def _tell_start(self, hooks: Hooks, request: Execute) -> None:
+        if hooks.start:
+            call_back(hooks.start, shown(request.command))
+
+    def _tell_end(self, hooks: Hooks | None, result: ExecResult[Any]) -> None:
+        log.debug(
+            "session %s: a command ended with exit code %d after %.3f s",
+            self._session_id,
+            result.exit_code,
+            result.duration,
+        )
+        if hooks is not None and hooks.complete:
+            call_back(hooks.complete, result)
+
+    def _tell_failure(self, hooks: Hooks | None, error: SandboxError) -> None:
+        # Never the error's text: it may repeat the command.
+        log.debug("session %s: a command failed (%s)", self._session_id, error.code)
+        if hooks is not None and hooks.complete:
+            call_back(hooks.complete, error)
+
+    def _events(self, request: Execute, source: Stdin | None = None) -> Generator[events.ExecEvent, None, None]:
         """The wire's events; an ``error`` is raised, and ``complete`` is the last."""
+        if source is not None:
+            source.send(self._agent, request)
         response = self._agent.open("POST", "/api/execute/stream", encode(request), JSON)
         decoder = SseDecoder()
         complete = False

@@ -65,12 +65,7 @@ class Connection:
         self._parser.expect(method)
         self._stream.sent = 0
         try:
-            try:
-                whole = self._send(method, target, body, headers)
-            except OSError as error:
-                if not self._stream.sent:
-                    raise Unreachable(str(error)) from error
-                whole = False  # an answer that refuses the request may have come before it was all sent
+            whole = self._send(method, target, body, headers)
             self.used = True
             events: list[Event] = []
             while not events:
@@ -82,25 +77,34 @@ class Connection:
         return Response(head, events, self, done if whole else _never_again(done))
 
     def _send(self, method: str, target: str, body: Body, headers: str) -> bool:
-        """Sends the request; False when the answer came before its end."""
+        """Sends the request; False when the answer came, or the connection broke, before its end."""
         if isinstance(body, bytes):
             length = f"Content-Length: {len(body)}\r\n" if body or method in ("POST", "PUT") else ""
             head = self._head(method, target, headers + length)
             if len(body) <= SMALL:
-                self._stream.send(head + body)
-            else:
-                self._stream.send(head)
-                self._stream.send(body)
-            return True
+                return self._put(head + body)
+            return self._put(head) and self._put(body)
         pieces, size = body if isinstance(body, tuple) else (body, None)
         framing = "Transfer-Encoding: chunked\r\n" if size is None else f"Content-Length: {size}\r\n"
-        self._stream.send(self._head(method, target, headers + framing))
+        if not self._put(self._head(method, target, headers + framing)):
+            return False
         for piece in pieces:
-            if self._stream.readable():
+            if self._stream.readable() or not self._put(chunk(piece) if size is None else piece):
                 return False
-            self._stream.send(chunk(piece) if size is None else piece)
-        if size is None:
-            self._stream.send(b"0\r\n\r\n")
+        return size is not None or self._put(b"0\r\n\r\n")
+
+    def _put(self, data: bytes) -> bool:
+        """Sends `data`; False when the connection broke: an answer that refuses the request may have come before.
+
+        Raises:
+            Unreachable: it broke before a byte was sent.
+        """
+        try:
+            self._stream.send(data)
+        except OSError as error:
+            if not self._stream.sent:
+                raise Unreachable(str(error)) from error
+            return False
         return True
 
     def _head(self, method: str, target: str, headers: str) -> bytes:

@@ -9,13 +9,28 @@ import atexit
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar, cast
 
+from sandcove.client.check import wrong
 from sandcove.client.endpoint import Endpoint
 from sandcove.client.results import log
+from sandcove.client.stdin import Readable, Source
 
-__all__ = ["Aside", "Lock", "Stream", "call_back", "run_blocking", "shared"]
+__all__ = [
+    "Aside",
+    "Input",
+    "Lock",
+    "Opened",
+    "Stream",
+    "call_back",
+    "open_input",
+    "pause",
+    "read_input",
+    "run_blocking",
+    "shared",
+]
 
 T = TypeVar("T")
 
@@ -98,6 +113,34 @@ class Aside:
 def call_back(function: Callable[..., object], *values: object) -> None:
     """Calls a user's function."""
     function(*values)
+
+
+def pause(seconds: float) -> None:
+    """Returns after this time."""
+    time.sleep(seconds)
+
+
+Input = str | bytes | Readable | Iterable[str] | Iterable[bytes]
+"""What a command's standard input may be."""
+
+
+Opened = Source
+
+
+def open_input(value: object) -> Opened:
+    """Checks a standard input; `read_input` reads it.
+
+    Raises:
+        InvalidRequestError: it is nothing that can be read.
+    """
+    if hasattr(value, "__aiter__"):
+        raise wrong("stdin", "read by blocking calls here; an asynchronous iterable is for AsyncSandbox", value)
+    return Source(value)
+
+
+def read_input(source: Opened) -> bytes:
+    """The next bytes of it, none at the end."""
+    return source.read()
 
 
 class Stream:

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 
 from sandcove.client._sync.connection import Body, Connection, Response
-from sandcove.client.endpoint import Broken, Endpoint, Unreachable
+from sandcove.client.endpoint import Endpoint, Unreachable
 
 __all__ = ["Pool"]
 
@@ -33,13 +33,10 @@ class Pool:
         target: str,
         body: Body = b"",
         headers: str = "",
-        *,
-        repeatable: bool = False,
     ) -> Response:
         """Sends a request on an idle connection, or a new one, and waits for the head of its response.
 
-        A connection that broke while it was idle is replaced where that can't do anything twice: nothing had been
-        sent, or `repeatable` says that the request may be.
+        A connection that broke while it was idle is replaced, as long as nothing had been sent.
 
         Raises:
             Unreachable: no byte was sent.
@@ -53,9 +50,6 @@ class Pool:
                 return connection.request(method, target, body, headers, self._done)
             except Unreachable:
                 continue
-            except Broken:
-                if not (repeatable and isinstance(body, bytes)):
-                    raise
         connection = Connection.open(endpoint)
         with self._lock:
             self._open.add(connection)

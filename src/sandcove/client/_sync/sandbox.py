@@ -26,6 +26,7 @@ from sandcove.client.check import (
     check_text,
 )
 from sandcove.client.endpoint import Endpoint
+from sandcove.client.hooks import Hooks, OnCommandComplete, OnCommandStart, OnOutput
 from sandcove.client.results import SandboxInfo, log
 from sandcove.errors import InvalidRequestError, SandboxError, SandboxNotFoundError, SessionNotFoundError
 from sandcove.wire import models
@@ -50,6 +51,13 @@ class Sandbox(Commands, Processes, Transfer):
         url: the server, as ``http://host:port``; else ``$SANDCOVE_URL``, else the local server of this user, which is
             started when it does not run.
         api_key: the server's key; else ``$SANDCOVE_API_KEY``.
+        on_command_start: for debugging, called with each command, its own and its sessions', before it is sent.
+        on_output: called with ``"stdout"`` or ``"stderr"`` and each piece of a command's output, as text.
+        on_command_complete: called with a command's `ExecResult`, or with the `SandboxError` that it ended in, such as
+            a timeout; of `exec_stream` the result has no output. Not called when the command is cancelled.
+
+    What one of these three functions raises, the call that it is called by raises; the command, if it runs, is ended.
+    In the asyncio half they may be coroutine functions.
     """
 
     def __init__(
@@ -61,6 +69,9 @@ class Sandbox(Commands, Processes, Transfer):
         sleep_after: float | None = None,
         url: str | None = None,
         api_key: str | None = None,
+        on_command_start: OnCommandStart | None = None,
+        on_output: OnOutput | None = None,
+        on_command_complete: OnCommandComplete | None = None,
     ) -> None:
         request = models.CreateSandbox(
             id=None if id is None else check_sandbox_id(id),
@@ -72,6 +83,7 @@ class Sandbox(Commands, Processes, Transfer):
         self._agent = Agent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
         self._env_scope = None
+        self._hooks = Hooks.of(on_command_start, on_output, on_command_complete)
         weakref.finalize(self, Agent.release, self._agent)
 
     @property
@@ -217,9 +229,22 @@ def get_sandbox(
     sleep_after: float | None = None,
     url: str | None = None,
     api_key: str | None = None,
+    on_command_start: OnCommandStart | None = None,
+    on_output: OnOutput | None = None,
+    on_command_complete: OnCommandComplete | None = None,
 ) -> Sandbox:
     """The sandbox of this name, created at its first call when there is none. Arguments as for `Sandbox`."""
-    return Sandbox(id, labels=labels, env=env, sleep_after=sleep_after, url=url, api_key=api_key)
+    return Sandbox(
+        id,
+        labels=labels,
+        env=env,
+        sleep_after=sleep_after,
+        url=url,
+        api_key=api_key,
+        on_command_start=on_command_start,
+        on_output=on_output,
+        on_command_complete=on_command_complete,
+    )
 
 
 def list_sandboxes(

@@ -21,12 +21,13 @@ class Session(Commands, Processes, Transfer):
         id: its name.
     """
 
-    def __init__(self, agent: Agent, id: str, sandbox: object) -> None:
+    def __init__(self, agent: Agent, id: str, sandbox: Commands) -> None:
         self.id = id
         self._sandbox = sandbox  # an anonymous one is destroyed when nobody holds it
         self._agent = agent
         self._session_id = id
         self._env_scope = id
+        self._hooks = sandbox._hooks  # noqa: SLF001 - a session is a part of its sandbox
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of sandbox {self._agent.id!r}>"
