@@ -145,6 +145,36 @@ def test_the_control_api_is_reachable_from_inside(shared: Sandbox, home: Path) -
     assert not shared.exists(str(home))
 
 
+def test_a_session_prints_100_mb(session: Session) -> None:
+    size = 0
+    for event in session.exec_stream("head -c 100000000 /dev/zero | tr '\\0' x; echo end >&2"):
+        size += len(event.bytes)
+    assert size == 100_000_004
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_command_of_over_30_seconds_fails_and_wedges_its_session(session: Session, streamed: bool) -> None:
+    # Silent all the while: the connection is not taken for dead either.
+    command = "sleep 31; echo done"
+    if streamed:
+        events = list(session.exec_stream(command))
+        assert [event.data for event in events[1:]] == ["done\n", ""]
+    else:
+        assert session.exec(command).stdout == "done\n"
+    assert session.exec("echo on").stdout == "on\n"
+
+
+def test_any_page_in_a_browser_may_call_it(shared: Sandbox, home: Path) -> None:
+    headers = {"Origin": "https://example.com", "Access-Control-Request-Method": "POST"}
+    shared.ping()
+    for place, target in ((f"run/{shared.id}.sock", "/api/execute"), ("server.sock", "/v1/sandboxes")):
+        for method, status in (("OPTIONS", 405), ("POST", 400)):
+            answer = ask(home / place, method, target, b"{", headers)
+            assert answer.status == status
+            assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
 def test_a_wedged_server_ignores_sigterm(fresh_home: Path) -> None:
     with Sandbox() as box:
         stream = iter(box.exec_stream("trap '' TERM; echo up; while :; do sleep 1001; done"))

@@ -81,6 +81,7 @@ def test_commands(box: Sandbox) -> None:
     with pytest.raises(ExecutionTimeoutError) as caught:
         box.exec("echo begun; sleep 100", timeout=0.5)
     assert caught.value.stdout == "begun\n"
+    assert box.exec("wc -c", stdin=(bytes(1 << 20) for _ in range(5))).stdout == f"{5 << 20}\n"
 
 
 def test_files(box: Sandbox, tmp_path: Path) -> None:

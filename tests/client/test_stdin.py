@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +15,14 @@ from typing import Any
 
 import pytest
 
-from sandcove import AsyncSandbox, ExecutionTimeoutError, InvalidRequestError, PathNotFoundError, Sandbox
+from sandcove import (
+    AsyncSandbox,
+    ContainerNotReadyError,
+    ExecutionTimeoutError,
+    InvalidRequestError,
+    PathNotFoundError,
+    Sandbox,
+)
 from sandcove.client.stdin import INLINE, PIECE
 from tests.conftest import MakeSandbox
 from tests.security.probes import agent_pid
@@ -122,13 +130,13 @@ def test_nothing_is_left_when_the_command_ends_otherwise(box: Sandbox) -> None:
 
 def test_what_a_killed_agent_left_is_deleted_by_the_next(home: Path) -> None:
     with Sandbox("left-input") as box:
-        for event in box.exec_stream(f"{LEFT}; sleep 1001", stdin=DATA):
-            if event.type == "stdout":
-                assert event.data == "1\n"
-                break
-        # As a kill in the middle of a command would have left it.
-        box.write_file("/var/lib/sandcove/stdin/left", "x")
-        box.sleep()
+        events = iter(box.exec_stream(f"{LEFT}; sleep 1001", stdin=DATA))
+        while (event := next(events)).type != "stdout":
+            pass
+        assert event.data == "1\n"
+        os.kill(agent_pid(home, box), signal.SIGKILL)
+        with pytest.raises(ContainerNotReadyError):
+            next(events)
         assert box.exec(LEFT).stdout == "0\n"
         box.destroy()
 

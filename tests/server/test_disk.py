@@ -149,6 +149,10 @@ def test_every_route_is_served_by_what_was_loaded_before_the_fork(served: Path) 
             assert ask(agent, "GET", target).status in {200, 404}
         assert ask(agent, "PUT", "/api/file?path=/tmp/%C3%A9.html", b"x" * 3_000_000).status == 200
         assert ask(agent, "PUT", "/api/folder?path=/tmp/f", b"junk").status == 400
+        token = ask(agent, "PUT", "/api/stdin", b"x" * 3_000_000).json["token"]
+        given = {"command": "wc -c", "stdinToken": token}
+        assert b"3000000" in ask(agent, "POST", "/api/execute/stream?heartbeat=10", given).body
+        assert ask(agent, "POST", "/api/execute", given).status == 404
         assert ask(agent, "DELETE", "/api/session/s").status == 200
         box.exec("kill -9 $$")
         box.exec("sleep 1001 & exit 3")

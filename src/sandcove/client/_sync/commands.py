@@ -167,7 +167,8 @@ class Commands:
             command, cwd, env, timeout, stdin: as for `exec`.
 
         Raises:
-            ExecutionTimeoutError: at the event after the last output, when it ran longer than `timeout`.
+            ExecutionTimeoutError: at the event after the last output, when it ran longer than `timeout`. Its own output
+                is empty: the events had it.
             InvalidRequestError: an argument is wrong.
         """
         request = self._execute(command, cwd, env, timeout)
