@@ -25,12 +25,16 @@ class Readable(Protocol):
 class Source:
     """Text, bytes, a file object or an iterable of text or bytes, to be read once.
 
+    Attributes:
+        blocks: reading it can take time.
+
     Raises:
         InvalidRequestError: it is none of these.
     """
 
     def __init__(self, value: object) -> None:
         self._pieces: Iterator[object]
+        self.blocks = not isinstance(value, str | bytes | bytearray | memoryview | list | tuple)
         if isinstance(value, str | bytes):
             self._pieces = _cut(value)
         elif isinstance(value, bytearray | memoryview):

@@ -130,7 +130,7 @@ def open_input(value: object) -> Opened:
 async def read_input(source: Opened) -> bytes:
     """The next bytes of it, none at the end. A blocking source is read where it blocks nobody else."""
     if isinstance(source, Source):
-        return await run_blocking(source.read)
+        return await run_blocking(source.read) if source.blocks else source.read()
     found: list[bytes] = []
     size = 0
     async for piece in source:
