@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sandcove.agent import files
 from sandcove.agent.clock import timestamp
 from sandcove.agent.commands import EventStream, execute
+from sandcove.agent.file_events import FileEvents
 from sandcove.agent.init import Init
 from sandcove.agent.process_calls import process_routes
 from sandcove.agent.processes import Processes
@@ -191,6 +192,10 @@ class Agent:
             )
         )
 
+    async def read_stream(self, http: Request) -> Response:
+        spec = await body(http, PathOnly)
+        return FileEvents(http, self._path(spec.path, spec.session_id))
+
     async def mkdir(self, http: Request) -> Response:
         spec = await body(http, MakeFolder)
         files.make_folder(self._path(spec.path, spec.session_id), spec.recursive)
@@ -274,6 +279,7 @@ class Agent:
             *process_routes(self),
             route("POST", "/api/write", self.write),
             route("POST", "/api/read", self.read),
+            route("POST", "/api/read/stream", self.read_stream),
             route("POST", "/api/mkdir", self.mkdir),
             route("POST", "/api/delete", self.delete),
             route("POST", "/api/rename", self.rename),
