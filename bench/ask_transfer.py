@@ -49,7 +49,7 @@ def ask(options: Options) -> Iterator[Row]:
                 "download": moved(lambda: sandbox.download("large", target), lambda: target.stat().st_size),
                 "copy": moved(lambda: shutil.copyfile(source, copy), lambda: copy.stat().st_size),
             },
-            times=options.times(2, 1),
+            times=options.times(3, 1),
             warm_up=0,
         )
     name = f"of {size / 2**30:g} GiB"

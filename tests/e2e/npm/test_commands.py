@@ -108,7 +108,7 @@ def test_a_stream_tells_start_output_and_end(npm: NpmClient, session: str) -> No
 
 def test_output_arrives_while_the_command_runs(npm: NpmClient, session: str) -> None:
     npm.exec(session, "rm -f /tmp/go; mkfifo /tmp/go")
-    # The command ends only when the stream's reader has left: the client got the first line before that.
+    # Nobody writes to the pipe: the command ends because the reader of its stream leaves, after the first line.
     events = npm.execStream.events(session, "echo begun; cat /tmp/go", until="begun")
     assert [event["type"] for event in events] == ["start", "stdout"]
     assert npm.exec(session, "pgrep -x cat")["stdout"] == ""

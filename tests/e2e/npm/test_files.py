@@ -140,8 +140,10 @@ def test_a_stream_of_bytes_comes_whole(npm: NpmClient, session: str, size: int) 
     assert read["metadata"] == metadata
 
 
-def test_text_that_ends_in_one_broken_character_is_streamed_as_bytes(npm: NpmClient, session: str) -> None:
-    npm.exec(session, "{ yes text | head -c 500000; printf '\\xe2\\x82'; } >/tmp/broken.txt")
+@pytest.mark.parametrize("end", [b"\xe2\x82", b"\0\0"], ids=["half a character", "NUL"])
+def test_text_that_ends_in_what_is_no_text_is_streamed_as_bytes(npm: NpmClient, session: str, end: bytes) -> None:
+    data = b"text\n" * 100_000 + end
+    npm.writeFile("/tmp/broken.txt", encoded(data), "base64", session)
     read = npm.readFileStream.file("/tmp/broken.txt", session)
-    assert base64.b64decode(read["content"]).endswith(b"text\n\xe2\x82")
-    assert read["metadata"]["size"] == 500_002
+    assert base64.b64decode(read["content"]) == data
+    assert (read["bytes"], read["metadata"]["size"]) == (True, 500_002)
