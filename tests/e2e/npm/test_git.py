@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
 
 from tests.e2e.npm.client import ClientError, NpmClient
@@ -15,8 +17,9 @@ git init --quiet --initial-branch main /tmp/origin
 cd /tmp/origin
 echo main >file; git add file; git commit --quiet -m first
 git checkout --quiet -b other; echo other >file; git commit --quiet -am second; git checkout --quiet main
-git update-server-info
-exec python3 -m http.server {PORT} --bind 127.0.0.1 --directory /tmp/origin
+git clone --quiet --bare . /tmp/served/origin.git
+git --git-dir /tmp/served/origin.git update-server-info
+exec python3 -m http.server {PORT} --bind 127.0.0.1 --directory /tmp/served
 """
 
 
@@ -28,13 +31,14 @@ def repository(npm: NpmClient) -> str:
         f"for n in $(seq 200); do (exec 3<>/dev/tcp/127.0.0.1/{PORT}) 2>/dev/null && exit; sleep 0.05; done; exit 1"
     )
     assert npm.exec("default", waiting)["success"], npm.getProcessLogs("origin")
-    return f"http://127.0.0.1:{PORT}/.git"
+    return f"http://127.0.0.1:{PORT}/origin.git"
 
 
 def test_a_repository_is_checked_out(npm: NpmClient, session: str, repository: str) -> None:
     answer = npm.gitCheckout(repository, session, None, "clone")
     assert (answer["success"], answer["exitCode"]) == (True, 0)
-    assert (answer["repoUrl"], answer["branch"], answer["targetDir"]) == (repository, "main", "clone")
+    assert (answer["repoUrl"], answer["branch"]) == (repository, "main")
+    assert PurePosixPath("/workspace", answer["targetDir"]) == PurePosixPath("/workspace/clone")
     assert isinstance(answer["stdout"], str) and isinstance(answer["stderr"], str)
     assert npm.exec(session, "cat clone/file")["stdout"] == "main\n"
 
@@ -55,6 +59,9 @@ def test_what_is_no_repository_s_url_is_an_error(npm: NpmClient, session: str, u
     assert not npm.exec(session, "test -e /tmp/pwned")["success"]
 
 
-def test_a_branch_that_is_not_there_is_an_error_that_names_it(npm: NpmClient, session: str, repository: str) -> None:
-    with pytest.raises(ClientError, match="missing"):
-        npm.gitCheckout(repository, session, "missing", "clone-of-nothing")
+def test_a_branch_that_is_not_there_is_told_with_git_s_words(npm: NpmClient, session: str, repository: str) -> None:
+    answer = npm.gitCheckout(repository, session, "missing", "clone-of-nothing")
+    assert answer["success"] is False
+    assert answer["exitCode"] != 0
+    assert "missing" in answer["stderr"]
+    assert not npm.exec(session, "test -e clone-of-nothing")["success"]
