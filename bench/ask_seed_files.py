@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from bench.harness import Options, Row, alternate, timed
@@ -52,7 +53,7 @@ def _listed(all_: Sides, times: int) -> Iterator[Row]:
 def _large(options: Options) -> Iterator[Row]:
     from sandcove import Sandbox
 
-    data = bytes(range(256)) * 40_000
+    data = os.urandom(10_000_000)
     with own_home(), Sandbox() as sandbox:
 
         def read() -> None:
