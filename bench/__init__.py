@@ -4,5 +4,9 @@ __main__.py    `scripts/bench`: which questions, how long, the table, the JSON
 harness.py     alternated runs, percentiles, rows
 processes.py   whose a process is, and how much memory it has
 rooms.py       a Sandcove folder with a server of its own; bare bwrap, the peer
+npm.py         packages from npm, in the checkout's cache
+seed.py        the reference server, shut in
+sides.py       the same request to ours and to the reference server
+plain_http.py  the client that asks them
 ask_*.py       the questions: `QUESTION` says what, `ask()` yields the rows
 """

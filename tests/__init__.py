@@ -5,6 +5,6 @@ contract/         what every runtime must do
 server/ client/   real servers, real sandboxes
 security/         escapes that must fail
 stress/           many, often, killed in the middle
-e2e/              as a user would: the command line, the pages' examples, the demo
+e2e/              as a user would: the command line, the pages' examples, the demo, the published npm client
 guards/           the project's own rules: layers, layout, settings, pages
 """

@@ -42,7 +42,7 @@ def test_the_grading_example_tells_good_from_bad(home: Path) -> None:
     assert verdicts["zoe"].startswith("failed: NameError")
 
 
-@pytest.mark.parametrize("name", ["create", "exec", "stream", "memory"])
+@pytest.mark.parametrize("name", ["create", "exec", "stream", "memory", "log_readers", "transfer"])
 def test_a_benchmark_answers(name: str, capable: None, tmp_path: Path) -> None:
     if name == "memory" and os.geteuid() != 0:
         pytest.skip("an ordinary user may not look into agents")

@@ -17,6 +17,7 @@ from sandcove.agent import files
 from sandcove.agent.clock import timestamp
 from sandcove.agent.command_stream import CommandStream
 from sandcove.agent.commands import execute
+from sandcove.agent.file_events import FileEvents
 from sandcove.agent.init import Init
 from sandcove.agent.process_calls import process_routes
 from sandcove.agent.processes import Processes
@@ -197,6 +198,10 @@ class Agent:
             )
         )
 
+    async def read_stream(self, http: Request) -> Response:
+        spec = await body(http, PathOnly)
+        return FileEvents(http, self._path(spec.path, spec.session_id))
+
     async def mkdir(self, http: Request) -> Response:
         spec = await body(http, MakeFolder)
         files.make_folder(self._path(spec.path, spec.session_id), spec.recursive)
@@ -279,6 +284,7 @@ class Agent:
             *process_routes(self),
             route("POST", "/api/write", self.write),
             route("POST", "/api/read", self.read),
+            route("POST", "/api/read/stream", self.read_stream),
             route("POST", "/api/mkdir", self.mkdir),
             route("POST", "/api/delete", self.delete),
             route("POST", "/api/rename", self.rename),

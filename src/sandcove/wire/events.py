@@ -8,7 +8,7 @@ import msgspec
 
 from sandcove.wire.models import ExecuteAnswer, ProcessStatus
 
-__all__ = ["ExecEvent", "LogEvent"]
+__all__ = ["ExecEvent", "FileEvent", "LogEvent"]
 
 
 class ExecEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -57,3 +57,23 @@ class LogEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True)
     status: ProcessStatus | None = None
     error: str | None = None
     code: str | None = None
+
+
+class FileEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """One event of ``POST /api/read/stream``.
+
+    First ``metadata``, then any of ``chunk``, last ``complete`` or ``error``.
+    """
+
+    type: Literal["metadata", "chunk", "complete", "error"]
+    mime_type: str | None = None
+    size: int | None = None
+    """Bytes of the file when it was opened."""
+    is_binary: bool | None = None
+    encoding: Literal["utf-8", "base64"] | None = None
+    """Of all chunks: text of whole characters, or base64 of each for itself."""
+    data: str | None = None
+    bytes_read: int | None = None
+    error: str | None = None
+    code: str | None = None
+    """(ours) on ``error``: the error's code, see `sandcove.errors`."""

@@ -300,7 +300,7 @@ class Rest(Request):
 
 
 class PathOnly(Request):
-    """(ours) ``POST /api/exists`` and ``/api/stat``."""
+    """``POST /api/read/stream`` and (ours) ``/api/exists`` and ``/api/stat``."""
 
     path: str
     session_id: str = DEFAULT_SESSION
