@@ -301,7 +301,8 @@ class Checkout:
     def _heed(self, done: Done) -> Done:
         done = done._replace(stderr=self._without_secrets(done.stderr))
         if done.exit_code != 0:
-            raise complaint(self.url, done.stderr, done.exit_code)
+            origin = None if self._credentials is None else self._origin
+            raise complaint(self.url, origin, done.stderr, done.exit_code)
         return done
 
     def _without_secrets(self, text: str) -> str:

@@ -45,9 +45,17 @@ _MEANINGS = {
 """What to do -> what git says then, in lower case. The first that fits counts."""
 
 
-def complaint(url: str, stderr: str, exit_code: int) -> GitError:
-    """The error for a git that failed at `url`, by what it said."""
+def complaint(url: str, origin: str | None, stderr: str, exit_code: int) -> GitError:
+    """The error for a git that failed at `url`, by what it said.
+
+    Args:
+        origin: for whom it had credentials, if it had any.
+    """
     said = stderr.lower()
+    asked = re.search(r"could not read (?:Username|Password) for '([^']{1,200})'", stderr)
+    if origin is not None and asked and asked[1].lower() != origin:
+        elsewhere = f"it redirects to {asked[1]}, which credentials for {origin} are not for; use the URL there"
+        return GitError(f"{url[:200]} could not be cloned: {elsewhere}", stderr=stderr, exitCode=exit_code)
     last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "it said nothing")
     otherwise = f"git ended with exit code {exit_code}: {last[:500]}"
     meaning = next((meaning for meaning, pattern in _MEANINGS.items() if re.search(pattern, said)), otherwise)

@@ -91,8 +91,9 @@ class Git:
                 for message in decoder.feed(response.next_piece()):
                     event = _events.decode(message.data)
                     if event.type == "error":
-                        told = {"stderr": event.stderr or "", "exitCode": event.exit_code}
-                        raise error_from_wire(500, {"error": event.error, "code": event.code, **told})
+                        told = {"stderr": event.stderr, "exitCode": event.exit_code}
+                        details = {name: value for name, value in told.items() if value is not None}
+                        raise error_from_wire(500, {"error": event.error, "code": event.code, **details})
                     if event.result is not None:
                         response.read()
                         return event.result
