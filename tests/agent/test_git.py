@@ -345,19 +345,21 @@ def test_a_caller_who_leaves_ends_all_of_it(
     shared.exec("echo > /tmp/release; rm -f /root/.gitconfig")
 
 
-def test_no_second_clone_goes_into_the_same_folder(
-    shared: Sandbox, session: Session, folder: str, remote: Remote
-) -> None:
-    first: list[object] = []
-    running = threading.Thread(target=lambda: first.append(session.git_checkout(remote.at("hold"), **LOGIN)))
-    running.start()
-    arrived(shared)
-    with pytest.raises(PathExistsError):
-        session.git_checkout(remote.at("open"))
-    shared.exec("echo > /tmp/release")
-    running.join(30)
-    assert len(first) == 1
-    assert git(session, "rev-parse HEAD") == remote.trunk
+def test_of_clones_into_one_folder_at_once_one_is_made(shared: Sandbox, folder: str, remote: Remote) -> None:
+    answers: list[int] = []
+    together = threading.Barrier(5)
+
+    def clone() -> None:
+        together.wait()
+        answers.append(asked(shared, repoUrl=remote.at("open"), targetDir=f"{folder}/repo").status)
+
+    threads = [threading.Thread(target=clone) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(answers) == [200, 409, 409, 409, 409]
+    assert shared.exec(f"git -C {folder}/repo rev-parse HEAD").stdout.strip() == remote.trunk
 
 
 def test_the_users_own_configuration_applies(session: Session, folder: str, remote: Remote) -> None:

@@ -23,8 +23,8 @@ from sandcove.agent.git import (
     Git,
     Secret,
     find_git,
-    plain_environment,
-    secret_environment,
+    plain,
+    private,
 )
 from sandcove.agent.init import Init
 from sandcove.agent.progress import Progress
@@ -211,11 +211,11 @@ class Checkout:
 
     async def _clone(self, on_progress: Callable[[Progress], None]) -> tuple[str, str | None]:
         """Gives the name of what was checked out, and its commit."""
-        env = plain_environment(self._env)
-        program = find_git(env.get("PATH", SYSTEM_PATH))
+        settings = plain(self._env)
+        program = find_git(settings.env.get("PATH", SYSTEM_PATH))
         if program is None:
             raise no_git(self.url)
-        git = Git(self._init, program, env, self.target, secret=None, on_progress=on_progress)
+        git = Git(self._init, program, settings, self.target, secret=None, on_progress=on_progress)
         if self._credentials is None:
             plan, name = await self._fetch(git)
         else:
@@ -229,8 +229,8 @@ class Checkout:
 
     async def _fetch_privately(self, on_progress: Callable[[Progress], None]) -> tuple[Plan, str]:
         assert self._credentials is not None and self._origin is not None
-        env = secret_environment(self._base_env, self._origin, f"{self.target}/.git/objects")
-        program = find_git(env["PATH"])
+        settings = private(self._base_env, self._origin, f"{self.target}/.git/objects")
+        program = find_git(SYSTEM_PATH)
         if program is None:
             raise no_git(self.url)
         make_folder(f"{self.target}/.git", recursive=True)
@@ -239,7 +239,7 @@ class Checkout:
             init = Init.start(own_mounts=True, own_run=True)
             init.attach()
             try:
-                git = Git(init, program, env, PRIVATE, secret=secret, on_progress=on_progress)
+                git = Git(init, program, settings, PRIVATE, secret=secret, on_progress=on_progress)
                 fetched = await self._fetch(git)
                 copied = await git.run(["/bin/cp", "-a", f"{PRIVATE}/.git/.", f"{self.target}/.git/"])
                 self._heed(copied)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from sandcove.agent.init import Exit, Init
@@ -15,7 +15,7 @@ from sandcove.agent.progress import GitWords, Progress
 from sandcove.errors import ContainerNotReadyError, GitError, SandboxError
 from sandcove.wire.repository import SCHEMES, Credentials
 
-__all__ = ["Done", "Git", "Secret", "find_git", "plain_environment", "secret_environment"]
+__all__ = ["PRIVATE", "SYSTEM_PATH", "Done", "Git", "Secret", "Settings", "find_git", "plain", "private"]
 
 PRIVATE = "/run"
 """Where a git that has credentials keeps its own files: see `Init.start`, ``own_run``."""
@@ -46,8 +46,13 @@ _OTHER_REPOSITORY = (
     "GIT_QUARANTINE_PATH",
     "GIT_SHALLOW_FILE",
     "GIT_WORK_TREE",
-    "LANGUAGE",
 )
+_ENV = {
+    "GIT_TERMINAL_PROMPT": "0",
+    # Its words are read: they must not be translated.
+    "LC_ALL": "C.UTF-8",
+    "LANGUAGE": "",
+}
 
 
 class Secret:
@@ -66,20 +71,39 @@ class Secret:
         os.close(self.fd)
 
 
-def plain_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """What git has without credentials: the user's own configuration applies."""
+class Settings(NamedTuple):
+    """How git is run: its environment, and its configuration, which goes before the user's own."""
+
+    env: dict[str, str]
+    config: dict[str, str]
+
+
+def plain(env: Mapping[str, str]) -> Settings:
+    """Without credentials: the user's own configuration applies."""
     kept = {name: value for name, value in env.items() if name not in _OTHER_REPOSITORY}
-    return _configured(kept, _CONFIG, SCHEMES)
+    return Settings({**kept, **_ENV, "GIT_ALLOW_PROTOCOL": ":".join(SCHEMES)}, _CONFIG)
 
 
-def secret_environment(base: Mapping[str, str], origin: str, objects: str) -> dict[str, str]:
-    """What git has with credentials: nothing that user code could have written is read.
+def private(base: Mapping[str, str], origin: str, objects: str) -> Settings:
+    """With credentials: nothing that user code could have configured is heeded.
 
     Args:
         base: the environment that the agent itself gives, not one that a session has changed.
         origin: whom the credentials are for, as ``https://host:port``.
         objects: where the objects go.
     """
+    env = {
+        **{name: value for name, value in base.items() if not name.startswith("GIT_")},
+        **_ENV,
+        "PATH": SYSTEM_PATH,
+        "HOME": PRIVATE,
+        "XDG_CONFIG_HOME": PRIVATE,
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_OBJECT_DIRECTORY": objects,
+        "GIT_ALLOW_PROTOCOL": "http:https",
+    }
     config = {
         **_CONFIG,
         "core.hooksPath": "/dev/null",
@@ -89,31 +113,7 @@ def secret_environment(base: Mapping[str, str], origin: str, objects: str) -> di
         "credential.helper": "",
         f"credential.{origin}.helper": f'!f() {{ if test "$1" = get; then cat /proc/self/fd/{_SECRET_FD}; fi; }}; f',
     }
-    env = {
-        **{name: value for name, value in base.items() if not name.startswith("GIT_")},
-        "PATH": SYSTEM_PATH,
-        "HOME": PRIVATE,
-        "XDG_CONFIG_HOME": PRIVATE,
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_OBJECT_DIRECTORY": objects,
-    }
-    return _configured(env, config, ("http", "https"))
-
-
-def _configured(env: dict[str, str], config: Mapping[str, str], schemes: Sequence[str]) -> dict[str, str]:
-    count = env.get("GIT_CONFIG_COUNT", "")
-    first = int(count) if count.isascii() and count.isdigit() and len(count) < 4 else 0
-    for number, (name, value) in enumerate(config.items(), first):
-        env[f"GIT_CONFIG_KEY_{number}"] = name
-        env[f"GIT_CONFIG_VALUE_{number}"] = value
-    env["GIT_CONFIG_COUNT"] = str(first + len(config))
-    env["GIT_ALLOW_PROTOCOL"] = ":".join(schemes)
-    env["GIT_TERMINAL_PROMPT"] = "0"
-    # Its words are read: they must not be translated.
-    env["LC_ALL"] = "C.UTF-8"
-    return env
+    return Settings(env, config)
 
 
 def find_git(path: str) -> str | None:
@@ -139,7 +139,7 @@ class Git:
     Args:
         init: the PID namespace that it runs in.
         program: git's path.
-        env: see `plain_environment` and `secret_environment`.
+        settings: see `plain` and `private`.
         folder: the folder in which ``.git`` lies.
         secret: for the commands that are given it.
         on_progress: is told all progress.
@@ -149,15 +149,17 @@ class Git:
         self,
         init: Init,
         program: str,
-        env: dict[str, str],
+        settings: Settings,
         folder: str,
         *,
         secret: Secret | None,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._init = init
-        self._program = program
-        self._env = {**env, "GIT_DIR": f"{folder}/.git"}
+        self._git = [program]
+        for name, value in settings.config.items():
+            self._git += ["-c", f"{name}={value}"]
+        self._env = {**settings.env, "GIT_DIR": f"{folder}/.git"}
         self._folder = folder
         self._secret = secret
         self._on_progress = on_progress
@@ -168,7 +170,7 @@ class Git:
         Args:
             remote: it speaks to the remote, and so is given the secret.
         """
-        return await self.run([self._program, *arguments], remote=remote)
+        return await self.run([*self._git, *arguments], remote=remote)
 
     async def run(self, argv: list[str], *, remote: bool = False) -> Done:
         """The same for any program."""
