@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from sandcove.agent.clock import timestamp
 from sandcove.agent.complaint import complaint, no_branch, no_git
 from sandcove.agent.files import delete, make_folder
 from sandcove.agent.git import (
@@ -28,7 +29,7 @@ from sandcove.agent.git import (
 )
 from sandcove.agent.init import Init
 from sandcove.agent.progress import Progress
-from sandcove.agent.sessions import Sessions, timestamp
+from sandcove.agent.sessions import Sessions
 from sandcove.errors import GitError, InvalidRequestError, PathExistsError, SandboxError
 from sandcove.wire.git import CheckoutAnswer, CheckoutRequest
 from sandcove.wire.repository import check_branch, check_credentials, check_target, parse_repository
@@ -128,11 +129,8 @@ class Checkout:
                     "username and password are for http and https URLs; ssh has its keys in the sandbox's ~/.ssh"
                 )
             self._credentials = check_credentials(spec.credentials.username, spec.credentials.password)
-        session = sessions.get(spec.session_id)
-        self._init = session.init
+        self._session = session = sessions.get(spec.session_id)
         self._base_env = base_env
-        # The one place that says what environment git has without credentials.
-        self._env = base_env
         target = check_target(repository.name if spec.target_dir is None else spec.target_dir)
         self.target = os.path.normpath(session.resolve(target))
         try:
@@ -211,11 +209,11 @@ class Checkout:
 
     async def _clone(self, on_progress: Callable[[Progress], None]) -> tuple[str, str | None]:
         """Gives the name of what was checked out, and its commit."""
-        settings = plain(self._env)
+        settings = plain(await self._session.environment())
         program = find_git(settings.env.get("PATH", SYSTEM_PATH))
         if program is None:
             raise no_git(self.url)
-        git = Git(self._init, program, settings, self.target, secret=None, on_progress=on_progress)
+        git = Git(self._session.init, program, settings, self.target, secret=None, on_progress=on_progress)
         if self._credentials is None:
             plan, name = await self._fetch(git)
         else:

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from sandcove.agent.checkout import Checkout
-from sandcove.agent.commands import HEARTBEAT
+from sandcove.agent.clock import timestamp
+from sandcove.agent.event_stream import EventStream
 from sandcove.agent.progress import Progress
-from sandcove.agent.sessions import Sessions, timestamp
 from sandcove.asgi import body, disconnected, json
 from sandcove.errors import ExecutionTimeoutError, GitError, SandboxError
-from sandcove.wire.codec import encode
 from sandcove.wire.git import CheckoutAnswer, CheckoutEvent, CheckoutRequest, Phase
-from sandcove.wire.sse import encode_comment, encode_event
+
+if TYPE_CHECKING:
+    from sandcove.agent.app import Agent
 
 __all__ = ["git_routes"]
 
 
-class Cloner(Protocol):
-    """What the routes need of the agent, when they are called."""
-
-    sessions: Sessions
-    env: Mapping[str, str]
-
-
-def git_routes(agent: Cloner) -> list[Route]:
-    """The routes ``/api/git/...``."""
+def git_routes(agent: Agent) -> list[Route]:
+    """All of them."""
     targets: set[str] = set()
 
     async def checkout(http: Request) -> Response:
         call = Checkout(await body(http, CheckoutRequest), agent.sessions, agent.env, targets)
+        cloning = asyncio.ensure_future(in_time(call, lambda _: None))
+        left = asyncio.ensure_future(disconnected(http))
         try:
-            return json(await supervised(call, http, lambda _: None))
+            await asyncio.wait({cloning, left}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            await over(cloning)
+        if cloning.cancelled():
+            raise SandboxError("the caller left before the clone was done")
+        try:
+            return json(cloning.result())
         except GitError as error:
             # As the reference has it: a clone that failed is an answer, as a command that failed is.
             return json(call.failed(error))
 
     async def stream(http: Request) -> Response:
-        return CheckoutStream(Checkout(await body(http, CheckoutRequest), agent.sessions, agent.env, targets), http)
+        return CheckoutStream(http, Checkout(await body(http, CheckoutRequest), agent.sessions, agent.env, targets))
 
     return [
         Route("/api/git/checkout", checkout, methods=["POST"]),
@@ -52,28 +54,27 @@ def git_routes(agent: Cloner) -> list[Route]:
     ]
 
 
-async def supervised(call: Checkout, http: Request, on_progress: Callable[[Progress], None]) -> CheckoutAnswer:
-    """Clones, unless the time is over or the caller leaves first: then nothing of it is left when this returns.
+async def over(task: asyncio.Future[Any]) -> None:
+    """Cancels it if it runs, once, so that what it does then is not cut short, and returns when it has done that."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def in_time(call: Checkout, on_progress: Callable[[Progress], None]) -> CheckoutAnswer:
+    """Clones, unless the time is over first: then nothing of it is left when this raises.
 
     Raises:
         ExecutionTimeoutError: the time is over.
         SandboxError: see `Checkout.run`.
     """
     running = asyncio.ensure_future(call.run(on_progress))
-    leaving = asyncio.ensure_future(disconnected(http))
     try:
-        seconds = None if call.timeout is None else call.timeout / 1000
-        done, _ = await asyncio.wait({running, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running}, timeout=None if call.timeout is None else call.timeout / 1000)
     finally:
-        leaving.cancel()
-        # It is cancelled by nobody else, so that what it does then is not cut short.
-        if not running.done():
-            running.cancel()
-            await asyncio.wait({running})
-    if running in done:
+        await over(running)
+    if not running.cancelled():
         return running.result()
-    if leaving in done:
-        raise SandboxError("the caller left before the clone was done")
     raise ExecutionTimeoutError(
         f"the clone of {call.url[:200]} took longer than its timeout of {(call.timeout or 0) / 1000:g} s and was "
         "ended; nothing of it is left. Give it a longer timeout, or fetch less by a depth",
@@ -83,64 +84,38 @@ async def supervised(call: Checkout, http: Request, on_progress: Callable[[Progr
     )
 
 
-class CheckoutStream(Response):
-    """Clones and tells how far it is; the caller's leaving ends it.
+class CheckoutStream(EventStream):
+    """Clones and tells how far it is. A slow reader holds up nothing: of each phase it is told the last word."""
 
-    A slow reader holds up nothing: of each phase it is told the last word.
-    """
-
-    media_type = "text/event-stream"
-
-    def __init__(self, call: Checkout, http: Request) -> None:
-        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
-        del self.headers["content-length"]
+    def __init__(self, http: Request, call: Checkout) -> None:
+        super().__init__(http)
         self._call = call
-        self._http = http
         self._news: dict[Phase, Progress] = {}
         self._changed = asyncio.Event()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def write(data: bytes) -> None:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-
-        async def event(**fields: Any) -> None:
-            await write(encode_event(encode(CheckoutEvent(timestamp=timestamp(), **fields))))
-
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        outcome = asyncio.ensure_future(self._outcome())
-        outcome.add_done_callback(lambda _: self._changed.set())
+    async def run(self) -> None:
+        cloning = asyncio.ensure_future(in_time(self._call, self._note))
+        cloning.add_done_callback(lambda _: self._changed.set())
         try:
-            while not (outcome.done() and not self._news):
-                try:
-                    async with asyncio.timeout(HEARTBEAT):
-                        await self._changed.wait()
-                except TimeoutError:
-                    await write(encode_comment())
-                    continue
-                if not outcome.done():
-                    self._changed.clear()
+            while self._news or not cloning.done():
+                await self._changed.wait()
+                self._changed.clear()
                 news, self._news = self._news, {}
                 for progress in news.values():
-                    await event(type="progress", **progress._asdict())
-            await event(**outcome.result())
+                    await self._event(type="progress", **progress._asdict())
         finally:
-            outcome.cancel()
-            await asyncio.wait({outcome})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _outcome(self) -> dict[str, Any]:
+            await over(cloning)
         try:
-            return {"type": "complete", "result": await supervised(self._call, self._http, self._note)}
-        except GitError as error:
-            told = {"stderr": error.stderr, "exit_code": error.exit_code}
-            return {"type": "error", "error": error.message, "code": error.code, **told}
-        except ExecutionTimeoutError as error:
-            return {"type": "error", "error": error.message, "code": error.code, "stderr": self._call.stderr}
+            await self._event(type="complete", result=cloning.result())
         except SandboxError as error:
-            return {"type": "error", "error": error.message, "code": error.code}
+            told = {"stderr": error.details.get("stderr"), "exit_code": error.details.get("exitCode")}
+            await self._event(type="error", error=error.message, code=error.code, **told)
 
     def _note(self, progress: Progress) -> None:
         # Taken out first, so that the phases stay in the order of their last word.
         self._news.pop(progress.phase, None)
         self._news[progress.phase] = progress
         self._changed.set()
+
+    async def _event(self, **fields: Any) -> None:
+        await self.tell(CheckoutEvent(timestamp=timestamp(), **fields))
