@@ -293,11 +293,12 @@ def gits(sandbox: Sandbox) -> list[str]:
     found = []
     for pid in processes.of_sandbox(Path(os.environ["SANDCOVE_HOME"]), sandbox.id):
         try:
-            program, *arguments = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
-        except FileNotFoundError:
-            continue  # it has ended meanwhile
-        if Path(program).name.startswith("git") and "http-backend" not in arguments:
-            found.append(" ".join([program, *arguments]))
+            line = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ")
+            of_the_remote = b"GIT_PROJECT_ROOT=" in Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            continue  # it has ended meanwhile, or is not ours to look at: the agent
+        if Path(line.partition(" ")[0]).name.startswith("git") and not of_the_remote:
+            found.append(line)
     return found
 
 
@@ -371,6 +372,14 @@ def test_the_users_own_configuration_applies(session: Session, folder: str, remo
         assert session.exists("ran")
     finally:
         session.delete_file("/root/.gitconfig")
+
+
+def test_git_has_the_environment_that_the_session_has_exported(session: Session, folder: str, remote: Remote) -> None:
+    session.exec("export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=url./srv/git/.insteadOf GIT_CONFIG_VALUE_0=https://h/")
+    session.exec("export GIT_DIR=/srv/work/.git LC_ALL=de_DE.UTF-8 LANGUAGE=de")
+    assert session.git_checkout("https://h/repo.git").commit == remote.trunk
+    with pytest.raises(GitError, match="no repository at this URL"):
+        session.git_checkout("https://h/none.git")
 
 
 def test_arguments_that_are_wrong_are_told_before_anything_is_sent(session: Session) -> None:

@@ -180,7 +180,7 @@ class Git:
         try:
             async for stream, chunk in output.chunks():
                 if stream == "stdout":
-                    stdout = (stdout + chunk)[:_STDOUT_KEPT]
+                    stdout += chunk[: _STDOUT_KEPT - len(stdout)]
                     continue
                 for progress in words.feed(chunk):
                     self._on_progress(progress)

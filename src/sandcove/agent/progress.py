@@ -56,21 +56,19 @@ class GitWords:
         *whole, rest = _LINE_END.split(self._line + piece)
         self._line = rest[:MAX_LINE]
         found: dict[Phase, Progress] = {}
+        others: list[bytes] = []
         for line in whole:
-            if (progress := self._take(line)) is not None and progress != self._last:
-                found[progress.phase] = self._last = progress
+            words = line[:MAX_LINE].decode("utf-8", "replace").rstrip()
+            if match := _PROGRESS.match(words):
+                progress = Progress(_PHASES[match[1]], min(100, int(match[2])), int(match[3]), int(match[4]))
+                if progress != self._last:
+                    found[progress.phase] = self._last = progress
+            elif words and not _CHATTER.match(words):
+                others.append(words.encode() + b"\n")
+        self._text = (self._text + b"".join(others))[-KEEP:]
         return list(found.values())
 
     def text(self) -> str:
         """What was no progress, at most its last 16 KiB, as lines without white space at their ends."""
-        self._take(self._line)
-        self._line = b""
+        self.feed(b"\n")
         return self._text.decode("utf-8", "replace")
-
-    def _take(self, line: bytes) -> Progress | None:
-        words = line[:MAX_LINE].decode("utf-8", "replace").rstrip()
-        if match := _PROGRESS.match(words):
-            return Progress(_PHASES[match[1]], min(100, int(match[2])), int(match[3]), int(match[4]))
-        if words and not _CHATTER.match(words):
-            self._text = (self._text + words.encode() + b"\n")[-KEEP:]
-        return None

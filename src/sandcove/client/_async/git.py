@@ -60,17 +60,21 @@ class AsyncGit:
             InvalidRequestError: an argument is wrong.
         """
         check_callback("on_progress", on_progress)
+        repository = parse_repository(check_text("url", url))
+        login = _login(username, password)
+        if repository.credentials is not None:
+            if login is not None:
+                raise InvalidRequestError("there are credentials in the URL and beside it; give them once")
+            login = _login(*repository.credentials)
         request = CheckoutRequest(
-            repo_url=check_text("url", url),
+            repo_url=repository.url,
             branch=None if branch is None else check_branch(check_text("branch", branch)),
             target_dir=None if target_dir is None else check_target(check_path(target_dir, "target_dir")),
             session_id=self._session_id,
             depth=check_count("depth", depth),
-            credentials=_login(username, password),
+            credentials=login,
             timeout=check_seconds("timeout", timeout),
         )
-        if parse_repository(url).credentials is not None and request.credentials is not None:
-            raise InvalidRequestError("there are credentials in the URL and beside it; give them once")
         if on_progress is None:
             answer = await self._agent.call("POST", "/api/git/checkout", CheckoutAnswer, request)
         else:
