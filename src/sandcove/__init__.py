@@ -20,7 +20,17 @@ from sandcove._version import __version__
 from sandcove.client._sync.process import Process
 from sandcove.client._sync.sandbox import Sandbox, get_sandbox, list_sandboxes
 from sandcove.client._sync.session import Session
-from sandcove.client.results import ExecEvent, ExecResult, FileInfo, Isolation, LogEvent, ProcessLogs, SandboxInfo
+from sandcove.client.results import (
+    ExecEvent,
+    ExecResult,
+    FileInfo,
+    GitCheckout,
+    GitProgress,
+    Isolation,
+    LogEvent,
+    ProcessLogs,
+    SandboxInfo,
+)
 from sandcove.client.streams import async_iterable_to_sse_stream, parse_sse_stream, response_to_async_iterable
 from sandcove.errors import (
     CodeExecutionError,
@@ -30,6 +40,7 @@ from sandcove.errors import (
     ContextNotFoundError,
     ExecutionTimeoutError,
     FileSystemError,
+    GitError,
     HostUnsupportedError,
     InterpreterNotReadyError,
     InvalidRequestError,
@@ -69,6 +80,9 @@ __all__ = [
     "ExecutionTimeoutError",
     "FileInfo",
     "FileSystemError",
+    "GitCheckout",
+    "GitError",
+    "GitProgress",
     "HostUnsupportedError",
     "InterpreterNotReadyError",
     "InvalidRequestError",

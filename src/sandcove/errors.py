@@ -17,6 +17,7 @@
     │   └── PathExistsError           PATH_EXISTS              409
     ├── TooLargeError                 TOO_LARGE                413
     ├── FileSystemError               FILE_SYSTEM_ERROR        422
+    ├── GitError                      GIT_ERROR                422
     ├── ExecutionTimeoutError         EXECUTION_TIMEOUT        408
     ├── CommandFailedError            COMMAND_FAILED           (client only)
     ├── CodeExecutionError            CODE_EXECUTION_ERROR     500
@@ -43,6 +44,7 @@ __all__ = [
     "ContextNotFoundError",
     "ExecutionTimeoutError",
     "FileSystemError",
+    "GitError",
     "HostUnsupportedError",
     "InterpreterNotReadyError",
     "InvalidRequestError",
@@ -187,6 +189,26 @@ class FileSystemError(SandboxError):
 
     code = "FILE_SYSTEM_ERROR"
     status = 422
+
+
+class GitError(SandboxError):
+    """Git could not do it: no such repository or branch, no permission, no way to the remote, no git.
+
+    Attributes:
+        stderr: what git said.
+        exit_code: git's exit code; 127 when there is no git.
+    """
+
+    code = "GIT_ERROR"
+    status = 422
+
+    @property
+    def stderr(self) -> str:
+        return str(self.details.get("stderr") or "")
+
+    @property
+    def exit_code(self) -> int:
+        return int(self.details.get("exitCode") or 1)
 
 
 class ExecutionTimeoutError(SandboxError):

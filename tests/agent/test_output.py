@@ -106,7 +106,9 @@ def test_a_background_child_in_a_stream(session: Session) -> None:
     events = list(session.exec_stream("sleep 1001 & echo now"))
     assert [event.data for event in events if event.type == "stdout"] == ["now\n"]
     assert events[-1].exit_code == 0
-    assert session.exec("pkill -cf 'sleep 1001'").stdout == "1\n"
+    # It may be a shell still that is about to become what it was started for.
+    found = "until pgrep -f '^sleep 1001' >/dev/null; do :; done; pkill -cf '^sleep 1001'"
+    assert session.exec(found).stdout == "1\n"
 
 
 def test_output_that_comes_with_the_end_is_whole(session: Session) -> None:

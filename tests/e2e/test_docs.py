@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ def typed(code: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("example", list(examples("python")), ids=str)
 def test_a_python_example_runs(example: Example, home: Path, tmp_path: Path) -> None:
+    if "git_checkout" in example.code and shutil.which("git", path="/usr/bin:/bin") is None:
+        pytest.skip("needs git: apt-get install git")
     # -X dev tells of what is left open; -W error makes that fail.
     line = [sys.executable, "-W", "error", "-X", "dev", "-c", example.code]
     done = subprocess.run(line, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=100)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove.agent import files
 from sandcove.agent.clock import timestamp
+from sandcove.agent.clones import git_routes
 from sandcove.agent.command_stream import CommandStream
 from sandcove.agent.commands import execute
 from sandcove.agent.file_events import FileEvents
@@ -282,6 +283,7 @@ class Agent:
             route("GET", "/api/session/list", self.list_sessions),
             route("DELETE", "/api/session/{id}", self.delete_session),
             *process_routes(self),
+            *git_routes(self),
             route("POST", "/api/write", self.write),
             route("POST", "/api/read", self.read),
             route("POST", "/api/read/stream", self.read_stream),

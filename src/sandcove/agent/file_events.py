@@ -28,9 +28,9 @@ class FileEvents(EventStream):
     """
 
     def __init__(self, http: Request, path: str) -> None:
-        self._fd, self._size = open_file(path)
         super().__init__(http)
         self._path = path
+        self._fd, self._size = open_file(path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

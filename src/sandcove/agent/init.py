@@ -40,12 +40,12 @@ class Init:
         self.ended: asyncio.Future[None] | None = None
 
     @classmethod
-    def start(cls, *, own_mounts: bool) -> Init:
+    def start(cls, *, own_mounts: bool, own_run: bool = False) -> Init:
         """Forks the namespace's first process.
 
         With `own_mounts` it gets a mount namespace of its own too (an isolated session); without, the ``/proc``
         that it mounts is the one that the whole room sees, the agent included, whose own is thereby hidden:
-        a file path can't lead the agent to itself.
+        a file path can't lead the agent to itself. With `own_run` an empty ``/run`` too, which no other process sees.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own_namespace = os.pidfd_open(os.getpid())
@@ -53,7 +53,7 @@ class Init:
             linux.unshare(linux.CLONE_NEWPID)
             pid = os.fork()
             if pid == 0:
-                run(theirs.fileno(), own_mounts)
+                run(theirs.fileno(), own_mounts, own_run)
             linux.setns(own_namespace, linux.CLONE_NEWPID)
         finally:
             os.close(own_namespace)

@@ -40,7 +40,7 @@ _STOPPING = 0.5
 _LOOK_AGAIN = 0.0005
 
 
-def run(channel_fd: int, own_mounts: bool) -> NoReturn:
+def run(channel_fd: int, own_mounts: bool, own_run: bool) -> NoReturn:
     """What the forked process does; it never returns to the agent's code."""
     try:
         signal.set_wakeup_fd(-1)
@@ -57,6 +57,8 @@ def run(channel_fd: int, own_mounts: bool) -> NoReturn:
         if own_mounts:
             linux.unshare(linux.CLONE_NEWNS)
             linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
+        if own_run:
+            linux.mount("tmpfs", "/run", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0700,size=25%")
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.restrict_proc()
         linux.drop_privileges()

@@ -17,6 +17,7 @@ __all__ = [
     "check_bytes",
     "check_callback",
     "check_command",
+    "check_count",
     "check_cursor",
     "check_encoding",
     "check_env",
@@ -185,6 +186,17 @@ def check_seconds(name: str, value: object, *, zero: str | None = None) -> int |
         allowed = "a number of seconds over 0" + (f", or 0 for {zero}" if zero else "")
         raise InvalidRequestError(f"{name} is {allowed}, not {value!r}")
     return math.ceil(value * 1000)
+
+
+def check_count(name: str, value: object) -> int | None:
+    """A whole number over 0, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong(name, "a whole number", value)
+    if not 0 < value < 2**31:
+        raise InvalidRequestError(f"{name} is a number from 1 to 2,147,483,647, not {value!r}")
+    return value
 
 
 def check_mode(value: object) -> int | None:

@@ -10,12 +10,15 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from sandcove.wire import events, models
+from sandcove.wire.git import Phase
 from sandcove.wire.models import Isolation, SandboxState
 
 __all__ = [
     "ExecEvent",
     "ExecResult",
     "FileInfo",
+    "GitCheckout",
+    "GitProgress",
     "Isolation",
     "LogEvent",
     "ProcessLogs",
@@ -194,6 +197,38 @@ class FileInfo(Result, frozen=True, kw_only=True):
             executable=info.permissions.executable,
             target=info.target,
         )
+
+
+class GitCheckout(Result, frozen=True, kw_only=True):
+    """A repository that was cloned.
+
+    Attributes:
+        url: without user name and password.
+        branch: what was asked for, or the default branch; a commit's id when the remote's HEAD is no branch.
+        target_dir: the folder, as an absolute path.
+        commit: the commit's id; None for a repository without any.
+    """
+
+    url: str
+    branch: str
+    target_dir: str
+    commit: str | None
+
+
+class GitProgress(Result, frozen=True, kw_only=True):
+    """How far a clone is.
+
+    Attributes:
+        phase: the remote is ``counting`` and ``compressing`` objects, they are ``receiving`` and ``resolving``, then
+            files are ``updating``.
+        percent: of this phase.
+        done, total: objects; files when it is ``updating``.
+    """
+
+    phase: Phase
+    percent: int
+    done: int
+    total: int
 
 
 class SandboxInfo(Result, frozen=True, kw_only=True):

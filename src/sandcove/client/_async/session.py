@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.commands import AsyncCommands
+from sandcove.client._async.git import AsyncGit
 from sandcove.client._async.processes import AsyncProcesses
 from sandcove.client._async.transfer import AsyncTransfer
 
 __all__ = ["AsyncSession"]
 
 
-class AsyncSession(AsyncCommands, AsyncProcesses, AsyncTransfer):
+class AsyncSession(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer):
     """A shell of its own in a sandbox: working directory, environment, functions and aliases of its own.
 
     Has every method of a sandbox but those for sessions and for the sandbox's life. Made by the sandbox's

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.commands import Commands
+from sandcove.client._sync.git import Git
 from sandcove.client._sync.processes import Processes
 from sandcove.client._sync.transfer import Transfer
 
 __all__ = ["Session"]
 
 
-class Session(Commands, Processes, Transfer):
+class Session(Commands, Processes, Git, Transfer):
     """A shell of its own in a sandbox: working directory, environment, functions and aliases of its own.
 
     Has every method of a sandbox but those for sessions and for the sandbox's life. Made by the sandbox's

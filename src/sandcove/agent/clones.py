@@ -1,0 +1,121 @@
+"""The git routes: a clone for one caller, answered when it is done, or told as it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sandcove.agent.checkout import Checkout
+from sandcove.agent.clock import timestamp
+from sandcove.agent.event_stream import EventStream
+from sandcove.agent.progress import Progress
+from sandcove.asgi import body, disconnected, json
+from sandcove.errors import ExecutionTimeoutError, GitError, SandboxError
+from sandcove.wire.git import CheckoutAnswer, CheckoutEvent, CheckoutRequest, Phase
+
+if TYPE_CHECKING:
+    from sandcove.agent.app import Agent
+
+__all__ = ["git_routes"]
+
+
+def git_routes(agent: Agent) -> list[Route]:
+    """All of them."""
+    targets: set[str] = set()
+
+    async def checkout(http: Request) -> Response:
+        call = Checkout(await body(http, CheckoutRequest), agent.sessions, agent.env, targets)
+        cloning = asyncio.ensure_future(in_time(call, lambda _: None))
+        left = asyncio.ensure_future(disconnected(http))
+        try:
+            await asyncio.wait({cloning, left}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            await over(cloning)
+        if cloning.cancelled():
+            raise SandboxError("the caller left before the clone was done")
+        try:
+            return json(cloning.result())
+        except GitError as error:
+            # As the reference has it: a clone that failed is an answer, as a command that failed is.
+            return json(call.failed(error))
+
+    async def stream(http: Request) -> Response:
+        return CheckoutStream(http, Checkout(await body(http, CheckoutRequest), agent.sessions, agent.env, targets))
+
+    return [
+        Route("/api/git/checkout", checkout, methods=["POST"]),
+        Route("/api/git/checkout/stream", stream, methods=["POST"]),
+    ]
+
+
+async def over(task: asyncio.Future[Any]) -> None:
+    """Cancels it if it runs, once, so that what it does then is not cut short, and returns when it has done that."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def in_time(call: Checkout, on_progress: Callable[[Progress], None]) -> CheckoutAnswer:
+    """Clones, unless the time is over first: then nothing of it is left when this raises.
+
+    Raises:
+        ExecutionTimeoutError: the time is over.
+        SandboxError: see `Checkout.run`.
+    """
+    running = asyncio.ensure_future(call.run(on_progress))
+    try:
+        await asyncio.wait({running}, timeout=None if call.timeout is None else call.timeout / 1000)
+    finally:
+        await over(running)
+    if not running.cancelled():
+        return running.result()
+    raise ExecutionTimeoutError(
+        f"the clone of {call.url[:200]} took longer than its timeout of {(call.timeout or 0) / 1000:g} s and was "
+        "ended; nothing of it is left. Give it a longer timeout, or fetch less by a depth",
+        timeout=call.timeout,
+        stdout="",
+        stderr=call.stderr,
+    )
+
+
+class CheckoutStream(EventStream):
+    """Clones and tells how far it is. A slow reader holds up nothing: of each phase it is told the last word."""
+
+    def __init__(self, http: Request, call: Checkout) -> None:
+        super().__init__(http)
+        self._call = call
+        self._news: dict[Phase, Progress] = {}
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        cloning = asyncio.ensure_future(in_time(self._call, self._note))
+        cloning.add_done_callback(lambda _: self._changed.set())
+        try:
+            while self._news or not cloning.done():
+                await self._changed.wait()
+                self._changed.clear()
+                news, self._news = self._news, {}
+                for progress in news.values():
+                    await self._event(type="progress", **progress._asdict())
+        finally:
+            await over(cloning)
+        try:
+            await self._event(type="complete", result=cloning.result())
+        except SandboxError as error:
+            told = {"stderr": error.details.get("stderr"), "exit_code": error.details.get("exitCode")}
+            await self._event(type="error", error=error.message, code=error.code, **told)
+
+    def _note(self, progress: Progress) -> None:
+        # Taken out first, so that the phases stay in the order of their last word.
+        self._news.pop(progress.phase, None)
+        self._news[progress.phase] = progress
+        self._changed.set()
+
+    async def _event(self, **fields: Any) -> None:
+        await self.tell(CheckoutEvent(timestamp=timestamp(), **fields))
