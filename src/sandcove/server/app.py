@@ -16,6 +16,7 @@ from sandcove._version import __version__
 from sandcove.asgi import application, body, disconnected, json
 from sandcove.errors import InvalidRequestError
 from sandcove.home import Home
+from sandcove.server.agents import Agents
 from sandcove.server.config import Settings
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.relay import Relay
@@ -39,6 +40,7 @@ class Server:
         self._home = home
         self._settings = settings
         self._zygote_pid = zygote_pid
+        self._agents = Agents()
         self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.stop = asyncio.Event()
         self.app: ASGIApp = application(self._routes())
@@ -101,11 +103,13 @@ class Server:
 
     async def relay(self, http: Request) -> Response:
         sandbox = self._named(http)
-        await self._sandboxes.wake(sandbox)
+        if sandbox.room is None:
+            await self._sandboxes.wake(sandbox)
         target = "/api/" + quote(http.path_params["rest"])
-        if http.url.query:
-            target += "?" + http.url.query
-        return Relay(http, self._home.agent_socket(sandbox.record.id), target)
+        if query := http.scope["query_string"]:
+            target += "?" + query.decode("latin-1")
+        path = self._home.agent_socket(sandbox.record.id)
+        return Relay(http, self._agents, path, target, lambda: self._sandboxes.wake(sandbox))
 
     def _named(self, http: Request) -> Sandbox:
         return self._sandboxes.get(http.path_params["id"])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sandcove.errors import ContainerNotReadyError, SandboxNetworkError, error_from_wire
+from sandcove.server.agents import AgentConnection, Agents
 from sandcove.wire.codec import decode_json, encode
-from sandcove.wire.http import END, Head, ResponseParser, chunk, request_head
+from sandcove.wire.http import END, Head, chunk, request_head
 
 __all__ = ["Relay", "ask"]
 
-READ_SIZE = 256 * 1024
 ASK_TIMEOUT = 5.0
+WATCH_AFTER = 0.02
+"""Seconds that a call runs before its caller's connection is watched."""
 # RFC 9110, section 7.6.1: what belongs to one connection is not passed on. Keys are the server's own.
 _HOP_BY_HOP = frozenset(
     {
@@ -37,15 +38,6 @@ _HOP_BY_HOP = frozenset(
 )
 
 
-async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    try:
-        return await asyncio.open_unix_connection(str(path), limit=READ_SIZE)
-    except OSError as error:
-        raise ContainerNotReadyError(
-            f"the sandbox's agent does not answer ({error.strerror}); call again", begun=False
-        ) from None
-
-
 async def ask(path: Path, method: str, target: str, body: Any = None) -> Any:
     """One question to the agent at the socket `path`; gives the decoded JSON answer.
 
@@ -61,18 +53,15 @@ async def ask(path: Path, method: str, target: str, body: Any = None) -> Any:
 
 
 async def _ask(path: Path, method: str, target: str, body: Any) -> Any:
-    reader, writer = await _connect(path)
+    data = b"" if body is None else encode(body)
+    headers = [("host", "agent"), ("content-length", str(len(data))), ("connection", "close")]
+    connection = await AgentConnection.open(path)
     try:
-        data = b"" if body is None else encode(body)
-        headers = [("host", "agent"), ("content-length", str(len(data))), ("connection", "close")]
-        writer.write(request_head(method, target, headers) + data)
-        parser = ResponseParser()
-        parser.expect(method)
+        connection.begin(method, request_head(method, target, headers) + data)
         answer: list[bytes] = []
         status = 0
         while True:
-            received = await reader.read(READ_SIZE)
-            for event in parser.feed(received) if received else parser.feed_eof():
+            for event in await connection.receive():
                 if isinstance(event, Head):
                     status = event.status
                 elif isinstance(event, bytes):
@@ -85,7 +74,7 @@ async def _ask(path: Path, method: str, target: str, body: Any) -> Any:
     except (OSError, SandboxNetworkError) as error:
         raise ContainerNotReadyError(f"the sandbox ended during the call ({error}); call again") from None
     finally:
-        writer.close()
+        connection.close()
 
 
 class Relay(Response):
@@ -93,61 +82,92 @@ class Relay(Response):
 
     Both bodies are streamed with back-pressure. A caller who leaves closes the agent's connection, which ends what
     it had asked for.
+
+    Args:
+        wake: called, once, when the agent is not there.
     """
 
-    def __init__(self, http: Request, socket: Path, target: str) -> None:
+    def __init__(
+        self, http: Request, agents: Agents, socket: Path, target: str, wake: Callable[[], Awaitable[None]]
+    ) -> None:
         self._http = http
+        self._agents = agents
         self._socket = socket
         self._target = target
+        self._wake = wake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reader, writer = await _connect(self._socket)
-        try:
-            async with asyncio.TaskGroup() as group:
-                sending = group.create_task(self._send_request(receive, writer))
-                await self._pass_answer(reader, send)
-                sending.cancel()
-        except* (OSError, SandboxNetworkError) as errors:
-            raise ContainerNotReadyError(
-                f"the sandbox ended during the call ({errors.exceptions[0]}); call again"
-            ) from None
-        finally:
-            writer.close()
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        headers = list(_passed_on(scope["headers"]))
+        names = {name for name, _ in scope["headers"]}
+        chunked = b"transfer-encoding" in names and b"content-length" not in names
+        framing = [("transfer-encoding", "chunked")] if chunked else []
+        first: bytes = message.get("body", b"")
+        more: bool = message.get("more_body", False)
+        data = request_head(self._http.method, self._target, [("host", "agent"), *headers, *framing])
+        data += _framed(first, chunked, last=not more)
+        connection = await self._begin(data)
+        # Most calls are over at once: only for the others is it worth a task to see whether the caller is still there.
+        loop = asyncio.get_running_loop()
+        tasks: list[asyncio.Task[None]] = []
 
-    async def _send_request(self, receive: Receive, writer: asyncio.StreamWriter) -> None:
-        headers = list(_passed_on(self._http.scope["headers"]))
-        lengths = {name for name, _ in headers} & {"content-length"}
-        has_body = bool(lengths) or b"transfer-encoding" in {name for name, _ in self._http.scope["headers"]}
-        framing = [] if lengths or not has_body else [("transfer-encoding", "chunked")]
-        writer.write(request_head(self._http.method, self._target, [("host", "agent"), *headers, *framing]))
+        def follow() -> None:
+            tasks.append(loop.create_task(self._send_rest(connection, receive, chunked, more=more)))
+
+        later = loop.call_later(0 if more else WATCH_AFTER, follow)
+        whole = False
+        try:
+            await self._pass_answer(connection, send)
+            whole = not more
+        except (OSError, SandboxNetworkError) as error:
+            raise ContainerNotReadyError(f"the sandbox ended during the call ({error}); call again") from None
+        finally:
+            later.cancel()
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            if whole:
+                self._agents.done(self._socket, connection)
+            else:
+                connection.close()
+
+    async def _begin(self, data: bytes) -> AgentConnection:
+        try:
+            return await self._agents.request(self._socket, self._http.method, data)
+        except ContainerNotReadyError:
+            await self._wake()
+            return await self._agents.request(self._socket, self._http.method, data)
+
+    async def _send_rest(self, connection: AgentConnection, receive: Receive, chunked: bool, *, more: bool) -> None:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                writer.transport.abort()
+                connection.close()
                 return
-            data = message.get("body", b"")
-            if data:
-                writer.write(chunk(data) if framing else data)
-                await writer.drain()
-            if not message.get("more_body", False) and framing:
-                writer.write(b"0\r\n\r\n")
-                framing = []
+            if more:
+                more = message.get("more_body", False)
+                await connection.send(_framed(message.get("body", b""), chunked, last=not more))
 
-    async def _pass_answer(self, reader: asyncio.StreamReader, send: Send) -> None:
-        parser = ResponseParser()
-        parser.expect(self._http.method)
+    async def _pass_answer(self, connection: AgentConnection, send: Send) -> None:
         while True:
-            data = await reader.read(READ_SIZE)
-            for event in parser.feed(data) if data else parser.feed_eof():
+            for event in await connection.receive():
                 if isinstance(event, Head):
                     headers = [(name, value) for name, value in event.headers if name.lower() not in _HOP_BY_HOP]
                     await send({"type": "http.response.start", "status": event.status, "headers": headers})
                 elif isinstance(event, bytes):
                     await send({"type": "http.response.body", "body": event, "more_body": True})
                 else:
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await send({"type": "http.response.body", "body": b""})
+                    await send({"type": "http.response.body", "body": b""})
                     return
+
+
+def _framed(data: bytes, chunked: bool, *, last: bool) -> bytes:
+    if not chunked:
+        return data
+    return (chunk(data) if data else b"") + (b"0\r\n\r\n" if last else b"")
 
 
 def _passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[str, str]]:
