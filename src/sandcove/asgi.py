@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import uvicorn
@@ -28,7 +28,7 @@ from sandcove.errors import (
 )
 from sandcove.wire.codec import decode, encode
 
-__all__ = ["Listener", "application", "body", "disconnected", "json", "prepare", "raw_body"]
+__all__ = ["Listener", "application", "body", "disconnected", "json", "prepare", "raw_body", "while_there"]
 
 T = TypeVar("T")
 
@@ -73,6 +73,21 @@ async def disconnected(request: Request) -> None:
     """Returns when the caller has closed its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. It is cancelled when the caller leaves, once, and what it does then is waited for."""
+    doing, left = asyncio.ensure_future(work), asyncio.ensure_future(disconnected(request))
+    try:
+        await asyncio.wait({doing, left}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left.cancel()
+        if not doing.done():
+            doing.cancel()
+            await asyncio.wait({doing})
+    if doing.cancelled():
+        raise ClientDisconnect
+    return doing.result()
 
 
 def _answer(error: Exception) -> Response:

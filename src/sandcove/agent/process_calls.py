@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from sandcove.agent.ports import wait_for_port
 from sandcove.agent.process import Process
 from sandcove.agent.query import flag, number, query
 from sandcove.agent.text import whole
-from sandcove.asgi import body, disconnected, json, raw_body
+from sandcove.asgi import body, json, raw_body, while_there
 from sandcove.errors import InvalidRequestError, ProcessEndedError
 from sandcove.wire.models import ProcessAnswer, ProcessList, ProcessLogs, StartProcess, WaitForPort
 from sandcove.wire.names import check_port
@@ -118,12 +117,7 @@ class _Calls:
         close = flag(query(http, "close"), "close", False)
         data = await raw_body(http)
         # Who does not wait for the process to read must not stand in the way of others.
-        left = asyncio.ensure_future(disconnected(http))
-        try:
-            taken = await process.stdin.write(data, unless=left)
-        finally:
-            left.cancel()
-        if not taken:
+        if not await while_there(http, process.stdin.write(data)):
             raise ProcessEndedError(f"process {process.id!r} reads no more: it has ended or closed its standard input")
         if close:
             await process.stdin.close()
@@ -137,17 +131,7 @@ class _Calls:
             raise InvalidRequestError(f"timeout is {spec.timeout} ms; give more than 0, or leave it out for no limit")
         process = None if spec.process_id is None else self._agent.processes.get(spec.process_id)
         seconds = None if spec.timeout is None else spec.timeout / 1000
-        waiting = asyncio.ensure_future(wait_for_port(spec.port, seconds, process))
-        left = asyncio.ensure_future(disconnected(http))
-        try:
-            await asyncio.wait({waiting, left}, return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                waiting.result()
-        finally:
-            for task in (waiting, left):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({task})
+        await while_there(http, wait_for_port(spec.port, seconds, process))
         return json({"success": True, "port": spec.port, "timestamp": timestamp()})
 
     def _process(self, http: Request) -> Process:

@@ -27,15 +27,8 @@ class Stdin:
     def closed(self) -> bool:
         return self._fd < 0
 
-    async def write(self, data: bytes, unless: asyncio.Future[Any] | None = None) -> bool:
-        """Writes all of it as the pipe takes it.
-
-        Args:
-            unless: gives up when this is done, and returns False.
-
-        Returns:
-            False when the program takes no more: it has ended, or closed its standard input.
-        """
+    async def write(self, data: bytes) -> bool:
+        """Writes all of it as the pipe takes it; False when the program takes no more: it has ended, or closed it."""
         loop = asyncio.get_running_loop()
         async with self._turn:
             fd, view = self._fd, memoryview(data)
@@ -46,13 +39,11 @@ class Stdin:
                     writable: asyncio.Future[None] = loop.create_future()
                     loop.add_writer(fd, _set, writable)
                     waiting: set[asyncio.Future[Any]] = {writable, self._ended}
-                    if unless is not None:
-                        waiting.add(unless)
                     try:
                         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                     finally:
                         loop.remove_writer(fd)
-                    if self._ended.done() or (unless is not None and unless.done()):
+                    if self._ended.done():
                         return False
                 except OSError:
                     return False
