@@ -7,7 +7,7 @@
     /hold/repo.git      as /auth, but sends nothing of what is fetched before it is told to: see `Remote`
     /away/repo.git      redirects to /auth of the second port
     /lure/repo.git      does so after it was told a user name and password
-    /tell/repo.git      refuses, and repeats the password that it was given
+    /tell/repo.git      refuses, and repeats all that it was told
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _server() -> None:
                 self.refuse(401, b"who are you?", WWW_Authenticate='Basic realm="git"')
                 return
             if kind == "tell":
-                self.refuse(403, base64.b64decode(given.split()[1]))
+                self.refuse(403, f"{given} {base64.b64decode(given.split()[1]).decode()}".encode())
                 return
             if kind == "hold" and self.command == "POST" and b"want" in body:
                 with open("/tmp/arrived", "w") as fifo:

@@ -50,6 +50,11 @@ def test_refs_are_read() -> None:
     assert read_refs("") == ({}, None)
 
 
+@pytest.mark.parametrize("name", ["-x", "--upload-pack=x", "a:b", "*", "a b", "", "../x"])
+def test_a_remote_can_call_its_branch_no_option(name: str) -> None:
+    assert read_refs(f"ref: refs/heads/{name}\tHEAD\n{A}\tHEAD\n") == ({"HEAD": A}, None)
+
+
 @pytest.mark.parametrize(
     ("branch", "depth", "plan"),
     [

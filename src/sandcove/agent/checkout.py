@@ -8,6 +8,7 @@ ended and the credentials are gone does ``.git`` become the folder's, and the fi
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import re
@@ -61,13 +62,17 @@ class Plan(NamedTuple):
 
 
 def read_refs(listed: str) -> tuple[dict[str, str], str | None]:
-    """From the words of ``git ls-remote --symref``: each ref's commit, and the branch that the remote's HEAD is."""
+    """From the words of ``git ls-remote --symref``: each ref's commit, and the branch that the remote's HEAD is.
+
+    The remote says what it likes: a name that could be an option is none.
+    """
     refs: dict[str, str] = {}
     head = None
     for line in listed.splitlines():
         value, _, ref = line.partition("\t")
         if value.startswith("ref: refs/heads/") and ref == "HEAD":
-            head = value.removeprefix("ref: refs/heads/")
+            with contextlib.suppress(InvalidRequestError):
+                head = check_branch(value.removeprefix("ref: refs/heads/"))
         elif re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", value):
             refs[ref] = value
     return refs, head
@@ -305,10 +310,11 @@ class Checkout:
 
     def _without_secrets(self, text: str) -> str:
         """A remote may repeat to git what it was told."""
-        if self._credentials is not None:
-            for value in (self._credentials.password or self._credentials.username,):
-                text = text.replace(value, "***")
-        return text
+        if self._credentials is None:
+            return text
+        username, password = self._credentials
+        header = base64.b64encode(f"{username}:{password}".encode()).decode()
+        return text.replace(header, "***").replace(password or username, "***")
 
 
 _FETCH = ("fetch", "--progress", "--no-write-fetch-head", "--no-recurse-submodules")
