@@ -24,7 +24,7 @@ from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxE
 from sandcove.wire.codec import encode
 from sandcove.wire.events import ExecEvent
 from sandcove.wire.models import Execute, ExecuteAnswer
-from sandcove.wire.names import check_command, check_env, check_path
+from sandcove.wire.names import check_command, check_env, check_path, check_timeout
 from sandcove.wire.sse import encode_event
 
 __all__ = ["EventStream", "check", "execute"]
@@ -43,8 +43,7 @@ def check(request: Execute) -> bytes | None:
     check_env(request.env or {})
     if request.cwd is not None:
         check_path(request.cwd)
-    if request.timeout is not None and request.timeout <= 0:
-        raise InvalidRequestError(f"timeout is {request.timeout} ms; give more than 0, or leave it out for no limit")
+    check_timeout(request.timeout)
     if request.stdin is None:
         return None
     if request.stdin_encoding == "utf-8":
