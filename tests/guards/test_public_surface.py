@@ -101,7 +101,12 @@ def test_every_public_name_is_in_the_documentation() -> None:
     text = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
     errors = {error.__name__ for error in error_tree()}
     names = [name for name in sandcove.__all__ if name not in errors and name != "__version__"]
-    names += [name for cls in (sandcove.Sandbox, sandcove.Session, sandcove.Process) for name in public(cls) if not name.startswith("_")]
+    names += [
+        name
+        for cls in (sandcove.Sandbox, sandcove.Session, sandcove.Process)
+        for name in public(cls)
+        if not name.startswith("_")
+    ]
     assert not [name for name in names if not re.search(rf"`[^`\n]*\b{name}\b", text)]
 
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from sandcove.agent.output import READ_SIZE, Stream
@@ -51,6 +52,8 @@ class Log:
         self._marks = array("q")
         self._first: Stream = "stdout"
         self._waiting: set[asyncio.Future[None]] = set()
+        self._readers = 0
+        self._deleted = False
 
     def append(self, stream: Stream, data: bytes) -> None:
         """Adds what was printed; never waits for a reader."""
@@ -117,10 +120,26 @@ class Log:
         self.closed = True
         self._notify()
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """For a reader: a log that is deleted meanwhile stays whole until it has left."""
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            self._drop()
+
     def delete(self) -> None:
-        """Gives the disk back; readers find the end."""
-        self.start = self.end
+        """Gives the disk back when the last reader has left."""
+        self._deleted = True
         self.close()
+        self._drop()
+
+    def _drop(self) -> None:
+        if not self._deleted or self._readers:
+            return
+        self.start = self.end
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

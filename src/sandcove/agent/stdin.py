@@ -40,6 +40,8 @@ class Stdin:
         async with self._turn:
             fd, view = self._fd, memoryview(data)
             while view:
+                if unless is not None and unless.done():
+                    return False
                 try:
                     view = view[os.write(fd, view) :]
                 except BlockingIOError:
@@ -52,7 +54,7 @@ class Stdin:
                         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                     finally:
                         loop.remove_writer(fd)
-                    if self._ended.done() or (unless is not None and unless.done()):
+                    if self._ended.done():
                         return False
                 except OSError:
                     return False
