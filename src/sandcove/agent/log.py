@@ -23,6 +23,10 @@ MOST_MARKS = 128 * 1024
 """Changes between the two streams that are remembered; what is older than the last so many is dropped too."""
 
 
+MOST_GAPS = 64
+"""Places that are remembered where bytes are missing because the disk was full; of further ones only how many bytes."""
+
+
 class Piece(NamedTuple):
     """Bytes of one stream, where the next ones are, and how many before these are not there any more."""
 
@@ -52,6 +56,7 @@ class Log:
         self._marks = array("q")
         self._first: Stream = "stdout"
         self._waiting: set[asyncio.Future[None]] = set()
+        self._gaps: dict[int, int] = {}
         self._readers = 0
         self._deleted = False
 
@@ -62,6 +67,8 @@ class Log:
             self._write(data)
         except OSError:
             self.lost += len(data)
+            at = self.end if self.end in self._gaps or len(self._gaps) < MOST_GAPS else max(self._gaps)
+            self._gaps[at] = self._gaps.get(at, 0) + len(data)
             return
         if not self._marks:
             self._first = stream
@@ -82,9 +89,14 @@ class Log:
             return None
         mark = bisect_right(self._marks, begin) - 1
         until = self._marks[mark + 1] if mark + 1 < len(self._marks) else self.end
+        until = min((gap for gap in self._gaps if begin < gap < until), default=until)
         place = begin % self._limit
         data = os.pread(self._fd, min(most, until - begin, self._limit - place), place)
-        return Piece(self._stream(mark), data, begin + len(data), begin - at)
+        return Piece(self._stream(mark), data, begin + len(data), begin - at + self.missing(begin))
+
+    def missing(self, at: int) -> int:
+        """Bytes that were printed at offset `at` and could not be kept."""
+        return self._gaps.get(at, 0)
 
     def newest(self, most: int) -> tuple[bytes, bytes, bool]:
         """The last bytes of standard output and of standard error, at most so many each; whether there were more."""

@@ -57,7 +57,12 @@ class LogStream(EventStream):
         for kind in ("exit", "complete"):
             await self.tell(
                 self._event(
-                    kind, exit_code=info.exit_code, signal=info.signal, status=info.status, cursor=self._process.log.end
+                    kind,
+                    exit_code=info.exit_code,
+                    signal=info.signal,
+                    status=info.status,
+                    cursor=self._process.log.end,
+                    skipped=self._process.log.missing(self._at) if self._output else 0,
                 )
             )
 
