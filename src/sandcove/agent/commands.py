@@ -20,7 +20,7 @@ from sandcove.agent.sessions import Session
 from sandcove.agent.shell import Command
 from sandcove.agent.text import Text, whole
 from sandcove.asgi import disconnected, json
-from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
+from sandcove.errors import ExecutionTimeoutError, FileSystemError, InvalidRequestError, SandboxError
 from sandcove.wire.codec import encode
 from sandcove.wire.events import ExecEvent
 from sandcove.wire.models import Execute, ExecuteAnswer
@@ -58,7 +58,11 @@ async def _start(session: Session, spec: Execute, stdin: bytes | None, http: Req
     async def wanted() -> bool:
         return not await http.is_disconnected()
 
-    return await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=stdin, keep=keep, wanted=wanted)
+    try:
+        return await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=stdin, keep=keep, wanted=wanted)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise FileSystemError(f"the command can't be started: {error.strerror or error}{where}") from None
 
 
 async def execute(session: Session, spec: Execute, http: Request) -> Response:

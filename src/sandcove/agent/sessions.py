@@ -12,7 +12,13 @@ from sandcove.agent.files import text
 from sandcove.agent.init import Init
 from sandcove.agent.memory import Memory, SessionMemory
 from sandcove.agent.shell import Command, Shell
-from sandcove.errors import InvalidRequestError, PathNotFoundError, SessionAlreadyExistsError, SessionNotFoundError
+from sandcove.errors import (
+    InvalidRequestError,
+    PathNotFoundError,
+    SandboxError,
+    SessionAlreadyExistsError,
+    SessionNotFoundError,
+)
 from sandcove.wire.models import DEFAULT_SESSION, WORKSPACE, CreateSession, SessionInfo
 from sandcove.wire.names import check_env, check_path, check_session_id
 
@@ -223,7 +229,10 @@ class Sessions:
         own_init = info.isolation
         init = self._init
         if own_init:
-            init = Init.start(own_mounts=True, open_files=self._open_files)
+            try:
+                init = Init.start(own_mounts=True, open_files=self._open_files)
+            except OSError as error:
+                raise SandboxError(f"the session can't be started: {error.strerror}; end some processes") from None
             init.attach()
         merged = {**self._base_env, **self._memory.env, **env}
         run, state = self._run / str(self._numbers), self._state / info.id
