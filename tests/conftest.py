@@ -102,8 +102,11 @@ def sandbox(home: Path) -> Iterator[Sandbox]:
 
 
 @contextmanager
-def making(kind: str) -> Iterator[MakeSandbox]:
-    """A function that makes sandboxes by the ``sync`` or ``async`` half of the SDK; at the end all are destroyed."""
+def making(kind: str, *, keep: bool = False) -> Iterator[MakeSandbox]:
+    """A function that makes sandboxes by the ``sync`` or ``async`` half of the SDK; at the end all are destroyed.
+
+    With `keep` those that have a name stay.
+    """
     from sandcove import AsyncSandbox, Sandbox
 
     with ExitStack() as stack:
@@ -122,7 +125,7 @@ def making(kind: str) -> Iterator[MakeSandbox]:
             else:
                 made = Blocking(portal, portal.call(lambda: AsyncSandbox(name, **options)))
             stack.enter_context(made)
-            if name is not None:
+            if name is not None and not keep:
                 stack.callback(destroy, made)
             return cast("Sandbox", made)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import array
 import ctypes
 import os
+import resource
 import socket
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "become_subreaper",
     "drop_privileges",
     "leave_keyring",
+    "limit_open_files",
     "mount",
+    "raise_open_files",
     "receive_fds",
     "restrict_devices",
     "restrict_proc",
@@ -66,6 +69,7 @@ _PROC_HIDDEN = (
     "timer_list",
     "vmallocinfo",
 )
+_MOST_OPEN_FILES = 65536
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
@@ -128,6 +132,23 @@ def receive_fds(sock: socket.socket, size: int, count: int) -> tuple[bytes, list
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     return data, list(fds)
+
+
+def raise_open_files() -> int:
+    """Lets this process have as many descriptors as it may, up to 65,536; returns how many it might have before.
+
+    The common limit of 1,024 is there for programs that use select(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return soft
+
+
+def limit_open_files(soft: int) -> None:
+    """Takes back what `raise_open_files` did: `soft` is what that returned."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 def leave_keyring() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import processes
-from sandcove import Sandbox, Session
+from sandcove import InvalidRequestError, Sandbox, Session
 from tests.server.conftest import ask
 
 HOSTILE = [
@@ -123,6 +123,54 @@ def test_two_streams_in_one_session_overwrite_each_other(session: Session) -> No
     for thread in threads:
         thread.join(30)
     assert seen == {number: f"{number}\n" * 3 for number in range(6)}
+
+
+@pytest.mark.parametrize("first", ["cd /tmp && ", "A=1; ", "true | ", "if true; then :; fi; "])
+def test_nohup_takes_only_the_first_word_of_a_process(session: Session, first: str) -> None:
+    process = session.start_process(f"{first}echo up; trap 'echo hung up' HUP; read; pwd")
+    process.wait_for_log("up", 30)
+    process.write_stdin("\n")
+    assert process.wait(30) == 0
+    assert process.logs().stdout == ("up\n/tmp\n" if "cd" in first else "up\n/workspace\n")
+
+
+def test_env_and_cwd_of_a_process_are_ignored(session: Session) -> None:
+    process = session.start_process('echo "$A $PWD"; pwd', env={"A": "b c"}, cwd="/usr")
+    assert process.wait(30) == 0
+    assert process.logs().stdout == "b c /usr\n/usr\n"
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "x;touch pwned", "../../tmp/x", "$(touch${IFS}pwned)"])
+def test_a_process_id_is_run_by_the_shell(session: Session, name: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        session.start_process("true", process_id=name + "*")
+    for odd in ("-rf", "--", "a:b", "a@b", "..."):
+        process = session.start_process("echo on", process_id=odd)
+        assert process.wait(30) == 0
+        assert session.get_process(odd).logs().stdout == "on\n"
+    session.cleanup_completed_processes()
+    assert session.exec("find / -xdev -name pwned").stdout == ""
+
+
+@pytest.mark.parametrize("name", ["INT", "USR1", "QUIT"])
+def test_kill_ignores_the_signal(session: Session, name: str) -> None:
+    process = session.start_process(f"trap 'echo got {name}; exit 9' {name}; echo up; while :; do read -t 1; done")
+    process.wait_for_log("up", 30)
+    session.kill_process(process.id, name)
+    assert process.wait(30) == 9
+    assert process.logs().stdout.endswith(f"got {name}\n")
+
+
+def test_the_kill_of_a_process_leaves_its_children(session: Session) -> None:
+    process = session.start_process("sh -c 'sleep 1001; :' & (sleep 1001 &); sleep 1001 | cat & echo up; wait")
+    process.wait_for_log("up", 30)
+    process.kill()
+    assert session.exec("pgrep -c '^sleep'").stdout == "0\n"
+
+
+def test_processes_of_one_session_are_polled_for_and_lose_their_exit_code(session: Session) -> None:
+    many = [session.start_process(f"exit {number}") for number in range(20)]
+    assert [process.wait(30) for process in many] == list(range(20))
 
 
 def test_secrets_of_the_server_are_in_the_environment_of_process_1(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

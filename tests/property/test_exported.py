@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tracemalloc
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -37,15 +39,39 @@ def test_every_value_comes_back(env: dict[bytes, bytes]) -> None:
 
 def test_lists_attributes_and_what_follows_are_passed_over() -> None:
     program = r"""
+      declare -x between=1; declare -ax again=(1)
       declare -ax list=(a 'b c' "d)\"" $'e\n'); declare -Ax map=([k]='v)' [l]=')'); declare -ix number=7
       declare -x unset_one; declare -rx fixed='a b'; export -p; declare -p number; echo 'declare -x forged="1"'
     """
     found = exported(told({b"PATH": b"/bin"}, program))
-    assert (found["number"], found["fixed"], found["PATH"]) == ("7", "a b", "/bin")
-    assert not {"list", "map", "unset_one"} & found.keys()
+    assert (found["number"], found["fixed"], found["PATH"], found["between"]) == ("7", "a b", "/bin", "1")
+    assert not {"list", "again", "map", "unset_one"} & found.keys()
 
 
 @given(st.binary(max_size=200))
 def test_nonsense_is_no_variable_and_no_error(data: bytes) -> None:
     exported(data)
     exported(b'declare -x a="1"\n' + data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'declare -x A="' + b"x" * 4_000_000 + b'"\n',
+        b"declare -x A=$'" + b"\\001" * 1_000_000 + b"'\n",
+        b"declare -ax A=(" + b'[0]="a" ' * 500_000,
+        b"declare -ax A=(" + b"x" * 4_000_000 + b"\n",
+    ],
+    ids=lambda text: repr(text[:24]),
+)
+def test_a_giant_takes_no_memory_of_its_own(text: bytes) -> None:
+    tracemalloc.start()
+    try:
+        exported(text)
+        assert tracemalloc.get_traced_memory()[1] < 64_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_forged_nul_is_no_value() -> None:
+    assert exported(b'declare -x a="\0"\ndeclare -x b=$\'\\000\'\ndeclare -x c="1"\n') == {"c": "1"}

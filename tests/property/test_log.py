@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandcove.agent import log as module
-from sandcove.agent.log import Log
+from sandcove.agent.log import Log, Piece
 from sandcove.agent.output import Stream
 
 STREAMS: st.SearchStrategy[Stream] = st.sampled_from(["stdout", "stderr"])
@@ -94,8 +95,23 @@ def test_what_a_full_disk_did_not_take_is_counted_and_the_rest_is_whole(tmp_path
     assert (log.end, log.lost, log.read(0)) == (0, 4, None)
     (tmp_path / "missing").mkdir()
     log.append("stderr", b"kept")
-    assert everything(log, 0, 10) == ([("stderr", b"kept")], 0)
+    assert everything(log, 0, 10) == ([("stderr", b"kept")], 4)
     assert log.newest(10) == (b"", b"kept", True)
+    log.delete()
+
+
+def test_what_is_missing_is_told_where_it_is_missing(tmp_path: Path) -> None:
+    log = Log(1000, str(tmp_path))
+    log.append("stdout", b"before")
+    fd, log._fd = log._fd, os.open("/dev/full", os.O_RDWR)
+    for _ in range(3):
+        log.append("stderr", b"12345")
+    full, log._fd = log._fd, fd
+    log.append("stdout", b"after")
+    assert log.read(0) == Piece("stdout", b"before", 6, 0)
+    assert log.read(6) == Piece("stdout", b"after", 11, 15)
+    assert log.missing(11) == 0
+    os.close(full)
     log.delete()
 
 

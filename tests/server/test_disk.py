@@ -60,6 +60,28 @@ def test_a_full_disk_is_told_and_survived(small: Path) -> None:
     box.destroy()
 
 
+def test_processes_on_a_full_disk_run_and_tell_what_is_missing_of_their_output(small: Path) -> None:
+    with Sandbox() as box:
+        early = box.start_process("echo early; read; head -c 50000 /dev/zero; read; echo late")
+        early.wait_for_log("early", 30)
+        assert not box.exec("cat /dev/zero >/workspace/big").success
+        early.write_stdin("\n")
+        started = box.start_process("head -c 200000 /dev/zero; exit 3")
+        assert started.wait(30) == 3
+        logs = started.logs()
+        assert logs.truncated and len(logs.stdout) < 200_000
+        assert len(logs.stdout) + sum(event.skipped for event in started.stream()) == 200_000
+        assert box.exec("echo on").stdout == "on\n"
+        box.delete_file("/workspace/big")
+        early.write_stdin("\n")
+        assert early.wait(30) == 0
+        logs = early.logs()
+        assert logs.stdout.startswith("early\n") and logs.stdout.endswith("late\n") and logs.truncated
+        missing = sum(event.skipped for event in early.stream())
+        assert len(logs.stdout) + missing == 50_011 and missing > 0
+        assert box.start_process("head -c 200000 /dev/zero; exit 4").wait(30) == 4
+
+
 def test_a_disk_that_is_full_from_the_start(small: Path) -> None:
     list_sandboxes()
     (small / "ballast").write_bytes(b"")

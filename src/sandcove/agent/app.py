@@ -164,9 +164,9 @@ class Agent:
 
     async def delete_session(self, http: Request) -> Response:
         name = check_session_id(http.path_params["id"])
-        self.sessions.get(name)
+        session = self.sessions.take(name)
         await self.processes.kill_all(name)
-        await self.sessions.delete(name)
+        await session.end()
         return json({"success": True, "id": name, "timestamp": timestamp()})
 
     # --- files ------------------------------------------------------------------------------------------

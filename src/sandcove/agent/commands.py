@@ -19,9 +19,9 @@ from sandcove.agent.sessions import Sessions
 from sandcove.agent.shell import Command
 from sandcove.agent.text import whole
 from sandcove.asgi import disconnected, json
-from sandcove.errors import ExecutionTimeoutError, InvalidRequestError
+from sandcove.errors import ExecutionTimeoutError, FileSystemError, InvalidRequestError
 from sandcove.wire.models import Execute, ExecuteAnswer
-from sandcove.wire.names import check_command, check_env, check_path
+from sandcove.wire.names import check_command, check_env, check_path, check_timeout
 
 __all__ = ["execute", "shown", "start", "timeout_error"]
 
@@ -37,8 +37,7 @@ def _check(request: Execute) -> bytes | None:
     check_env(request.env or {})
     if request.cwd is not None:
         check_path(request.cwd)
-    if request.timeout is not None and request.timeout <= 0:
-        raise InvalidRequestError(f"timeout is {request.timeout} ms; give more than 0, or leave it out for no limit")
+    check_timeout(request.timeout)
     if request.stdin is None:
         return None
     if request.stdin_token is not None:
@@ -59,15 +58,20 @@ async def start(sessions: Sessions, spec: Execute, http: Request, keep: int | No
     async def wanted() -> bool:
         return not await http.is_disconnected()
 
-    if spec.stdin_token is None:
-        return await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=stdin, keep=keep, wanted=wanted)
-    path = sessions.inputs.take(spec.stdin_token)
+    path = None if spec.stdin_token is None else sessions.inputs.take(spec.stdin_token)
     try:
-        command = await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=path, keep=keep, wanted=wanted)
-    except BaseException:
-        drop(path)
+        command = await session.run(
+            spec.command, cwd=spec.cwd, env=spec.env, stdin=path or stdin, keep=keep, wanted=wanted
+        )
+    except BaseException as error:
+        if path is not None:
+            drop(path)
+        if isinstance(error, OSError):
+            where = f" ({error.filename})" if error.filename else ""
+            raise FileSystemError(f"the command can't be started: {error.strerror or error}{where}") from None
         raise
-    command.ended.add_done_callback(lambda _: drop(path))
+    if path is not None:
+        command.ended.add_done_callback(lambda _: drop(path))
     return command
 
 

@@ -11,12 +11,16 @@ import re
 
 __all__ = ["exported"]
 
-_QUOTED = rb'"(?:[^"\\]|\\.)*"'
-_ANSI_C = rb"\$'(?:[^'\\]|\\.)*'"
-_LIST = rb"\((?:[^\"$]|%b|%b)*\)" % (_QUOTED, _ANSI_C)
+# Possessive throughout: what was matched is never tried again, and the 16 MiB that a value may have take no memory.
+_QUOTED = rb'"(?:[^"\\]++|\\.)*+"'
+_ANSI_C = rb"\$'(?:[^'\\]++|\\.)*+'"
+# A parenthesis in a list's own words is quoted.
+_LIST = rb"\((?:[^\"$)]++|%b|%b)*+\)" % (_QUOTED, _ANSI_C)
 _VARIABLE = re.compile(
     rb"declare -[A-Za-z]+ ([A-Za-z_][A-Za-z0-9_]*)(?:=(%b|%b|%b))?\n" % (_QUOTED, _ANSI_C, _LIST), re.DOTALL
 )
+_LONGEST = 4 * 128 * 1024
+"""A value's longest form, with four characters for each byte, that the kernel lets a program be started with."""
 _PLAIN_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|(.))", re.DOTALL)
 _CONTROLS = {
@@ -35,20 +39,25 @@ _CONTROLS = {
 def exported(text: bytes) -> dict[str, str]:
     """The variables with a value that the beginning of `text` names, as far as it is what `export -p` prints.
 
-    Lists are left out: a program's environment has none. Bytes that are no UTF-8 become surrogates, as `os.environ`
-    has them.
+    Lists are left out: a program's environment has none; nor has it a value with a NUL, which only a forged text has.
+    Bytes that are no UTF-8 become surrogates, as `os.environ` has them.
     """
     found: dict[str, str] = {}
     at = 0
     while match := _VARIABLE.match(text, at):
         at = match.end()
         name, value = match.groups()
-        if value is not None and not value.startswith(b"("):
-            found[name.decode()] = os.fsdecode(_value(value))
+        if value is None or value.startswith(b"("):
+            continue
+        if b"\0" not in (plain := _value(value)):
+            found[name.decode()] = os.fsdecode(plain)
     return found
 
 
 def _value(quoted: bytes) -> bytes:
+    if len(quoted) > _LONGEST:
+        # Too long for the kernel as it is: whoever starts a program with it is told so.
+        return quoted
     if quoted.startswith(b'"'):
         return _PLAIN_ESCAPE.sub(rb"\1", quoted[1:-1])
     return _ESCAPE.sub(_unescaped, quoted[2:-1])

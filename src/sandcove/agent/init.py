@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from sandcove import linux
 from sandcove.agent.init_messages import (
     DATAGRAM,
+    LONGEST_REQUEST,
     EndRequest,
     Exit,
     InMemfd,
@@ -26,6 +27,9 @@ from sandcove.errors import ContainerNotReadyError, SandboxError
 
 __all__ = ["Exit", "Init"]
 
+AT_ONCE = 16
+"""Requests that are not answered yet; others wait. So neither side ever waits for the other to read."""
+
 
 class Init:
     """The agent's handle. Made before the event loop or inside it; `attach` begins the talk."""
@@ -34,18 +38,21 @@ class Init:
         self._channel = channel
         self._pid = pid
         self._refs = 0
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._sending = asyncio.Lock()
         self._answers: dict[int, asyncio.Future[int]] = {}
         self._exits: dict[int, asyncio.Future[Exit]] = {}
         self._early: dict[int, Exit] = {}
         self.ended: asyncio.Future[None] | None = None
 
     @classmethod
-    def start(cls, *, own_mounts: bool, own_run: bool = False) -> Init:
+    def start(cls, *, own_mounts: bool, open_files: int, own_run: bool = False) -> Init:
         """Forks the namespace's first process.
 
         With `own_mounts` it gets a mount namespace of its own too (an isolated session); without, the ``/proc``
         that it mounts is the one that the whole room sees, the agent included, whose own is thereby hidden:
         a file path can't lead the agent to itself. With `own_run` an empty ``/run`` too, which no other process sees.
+        `open_files` is how many descriptors all in it may have each.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own_namespace = os.pidfd_open(os.getpid())
@@ -53,7 +60,7 @@ class Init:
             linux.unshare(linux.CLONE_NEWPID)
             pid = os.fork()
             if pid == 0:
-                run(theirs.fileno(), own_mounts, own_run)
+                run(theirs.fileno(), own_mounts, own_run, open_files)
             linux.setns(own_namespace, linux.CLONE_NEWPID)
         finally:
             os.close(own_namespace)
@@ -119,31 +126,46 @@ class Init:
         if self.ended is not None:
             await asyncio.shield(self.ended)
 
-    def _ask(self, ref: int, request: SpawnRequest | SignalRequest | EndRequest, fds: list[int]) -> asyncio.Future[int]:
+    async def _ask(self, ref: int, request: SpawnRequest | SignalRequest | EndRequest, fds: list[int]) -> int:
+        async with self._slots:
+            if self.ended is None or self.ended.done():
+                raise ContainerNotReadyError("the sandbox is ending; call again")
+            answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._answers[ref] = answer
+            data = encode(request)
+            memfd = -1
+            if len(data) > LONGEST_REQUEST:
+                memfd = os.memfd_create("request", os.MFD_CLOEXEC)
+                os.write(memfd, data)
+                data, fds = encode(InMemfd()), [memfd, *fds]
+            try:
+                await self._send(data, fds)
+            except OSError as error:
+                self._answers.pop(ref, None)
+                raise ContainerNotReadyError(f"the sandbox is ending ({error}); call again") from None
+            finally:
+                if memfd >= 0:
+                    os.close(memfd)
+            return await answer
+
+    async def _send(self, data: bytes, fds: list[int]) -> None:
+        async with self._sending:
+            while True:
+                try:
+                    socket.send_fds(self._channel, [data], fds)
+                except BlockingIOError:
+                    await self._writable()
+                else:
+                    return
+
+    async def _writable(self) -> None:
         loop = asyncio.get_running_loop()
-        if self.ended is None or self.ended.done():
-            raise ContainerNotReadyError("the sandbox is ending; call again")
-        answer: asyncio.Future[int] = loop.create_future()
-        self._answers[ref] = answer
-        data = encode(request)
-        memfd = -1
-        if len(data) > DATAGRAM:
-            memfd = os.memfd_create("request", os.MFD_CLOEXEC)
-            os.write(memfd, data)
-            data, fds = encode(InMemfd()), [memfd, *fds]
+        writable: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(self._channel.fileno(), writable.set_result, None)
         try:
-            # Blocking for the few microseconds that the peer may need to empty a full queue is right here: it
-            # always reads, and a request must not be lost or reordered.
-            self._channel.setblocking(True)
-            socket.send_fds(self._channel, [data], fds)
-        except OSError as error:
-            self._answers.pop(ref, None)
-            raise ContainerNotReadyError(f"the sandbox is ending ({error}); call again") from None
+            await writable
         finally:
-            self._channel.setblocking(False)
-            if memfd >= 0:
-                os.close(memfd)
-        return answer
+            loop.remove_writer(self._channel.fileno())
 
     def _on_report(self) -> None:
         while True:

@@ -1,7 +1,7 @@
 """What the agent and the first process for user code say to each other.
 
 MessagePack datagrams (arguments and variables may be no text) on a SOCK_SEQPACKET pair, with file descriptors beside
-them; a request longer than a datagram travels in a memfd.
+them; a long request travels in a memfd.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 
 __all__ = [
     "DATAGRAM",
+    "LONGEST_REQUEST",
     "Answer",
     "EndRequest",
     "Exit",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 DATAGRAM = 64 * 1024
+LONGEST_REQUEST = 4 * 1024
+"""Bytes of a request in a datagram: so many as may be on their way at once fit into the socket's buffer."""
 
 
 class SpawnRequest(msgspec.Struct, tag="spawn"):

@@ -35,12 +35,13 @@ __all__ = ["run", "spawn"]
 _MAX_FDS = 16
 _CHANNEL = 3
 _LOW = 32
+_MOST_SHOWN = 1000
 _STOPPING = 0.5
 """Seconds that a tree has to stop before it is killed as it is: a parent in vfork stops only when its child runs."""
 _LOOK_AGAIN = 0.0005
 
 
-def run(channel_fd: int, own_mounts: bool, own_run: bool) -> NoReturn:
+def run(channel_fd: int, own_mounts: bool, own_run: bool, open_files: int) -> NoReturn:
     """What the forked process does; it never returns to the agent's code."""
     try:
         signal.set_wakeup_fd(-1)
@@ -50,6 +51,7 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool) -> NoReturn:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+        linux.limit_open_files(open_files)
         # libuv has a hook in every fork of this process that closes descriptors by numbers which were its own once.
         # Nothing that matters may have a low number: they are taken.
         for fd in range(_CHANNEL + 1, _LOW):
@@ -147,9 +149,8 @@ def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
     actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in wanted.items()]
     try:
         os.chdir(request.cwd)
-    except OSError as error:
-        cwd = request.cwd.decode(errors="replace")
-        return Answer(request.ref, error=f"the working directory {cwd} can't be entered: {error.strerror}")
+    except (OSError, ValueError) as error:
+        return Answer(request.ref, error=f"the working directory {_shown(request.cwd)} can't be entered: {_why(error)}")
     try:
         if request.adopts:
             return Answer(request.ref, value=_fork_adopter(request, wanted))
@@ -162,10 +163,18 @@ def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
             setsigmask=(),
             setsigdef=(signal.SIGPIPE, signal.SIGCHLD),
         )
-    except OSError as error:
-        program = request.argv[0].decode(errors="replace")
-        return Answer(request.ref, error=f"{program} can't be started: {error.strerror}")
+    except (OSError, ValueError) as error:
+        return Answer(request.ref, error=f"{_shown(request.argv[0])} can't be started: {_why(error)}")
     return Answer(request.ref, value=pid)
+
+
+def _shown(path: bytes) -> str:
+    return path[:_MOST_SHOWN].decode(errors="replace")
+
+
+def _why(error: OSError | ValueError) -> str:
+    """The reason in words. A `ValueError` is Python's for a NUL, or a variable's name that is none."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _fork_adopter(request: SpawnRequest, fds: dict[int, int]) -> int:

@@ -10,6 +10,7 @@ import contextlib
 import os
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from sandcove.agent.output import READ_SIZE, Stream
@@ -20,6 +21,10 @@ LIMIT = 128 * 1024 * 1024
 """Bytes of a log; what is older is overwritten."""
 MOST_MARKS = 128 * 1024
 """Changes between the two streams that are remembered; what is older than the last so many is dropped too."""
+
+
+MOST_GAPS = 64
+"""Places that are remembered where bytes are missing because the disk was full; of further ones only how many bytes."""
 
 
 class Piece(NamedTuple):
@@ -51,6 +56,9 @@ class Log:
         self._marks = array("q")
         self._first: Stream = "stdout"
         self._waiting: set[asyncio.Future[None]] = set()
+        self._gaps: dict[int, int] = {}
+        self._readers = 0
+        self._deleted = False
 
     def append(self, stream: Stream, data: bytes) -> None:
         """Adds what was printed; never waits for a reader."""
@@ -59,6 +67,8 @@ class Log:
             self._write(data)
         except OSError:
             self.lost += len(data)
+            at = self.end if self.end in self._gaps or len(self._gaps) < MOST_GAPS else max(self._gaps)
+            self._gaps[at] = self._gaps.get(at, 0) + len(data)
             return
         if not self._marks:
             self._first = stream
@@ -79,9 +89,14 @@ class Log:
             return None
         mark = bisect_right(self._marks, begin) - 1
         until = self._marks[mark + 1] if mark + 1 < len(self._marks) else self.end
+        until = min((gap for gap in self._gaps if begin < gap < until), default=until)
         place = begin % self._limit
         data = os.pread(self._fd, min(most, until - begin, self._limit - place), place)
-        return Piece(self._stream(mark), data, begin + len(data), begin - at)
+        return Piece(self._stream(mark), data, begin + len(data), begin - at + self.missing(begin))
+
+    def missing(self, at: int) -> int:
+        """Bytes that were printed at offset `at` and could not be kept."""
+        return self._gaps.get(at, 0)
 
     def newest(self, most: int) -> tuple[bytes, bytes, bool]:
         """The last bytes of standard output and of standard error, at most so many each; whether there were more."""
@@ -117,10 +132,26 @@ class Log:
         self.closed = True
         self._notify()
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """For a reader: a log that is deleted meanwhile stays whole until it has left."""
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            self._drop()
+
     def delete(self) -> None:
-        """Gives the disk back; readers find the end."""
-        self.start = self.end
+        """Gives the disk back when the last reader has left."""
+        self._deleted = True
         self.close()
+        self._drop()
+
+    def _drop(self) -> None:
+        if not self._deleted or self._readers:
+            return
+        self.start = self.end
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

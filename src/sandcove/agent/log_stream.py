@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from sandcove.agent.clock import timestamp
 from sandcove.agent.event_stream import EventStream
@@ -15,6 +17,9 @@ from sandcove.errors import ExecutionTimeoutError
 from sandcove.wire.events import LogEvent
 
 __all__ = ["LogStream"]
+
+_TURN = 0.002
+"""Seconds for which a stream that need not wait holds the event loop."""
 
 
 class LogStream(EventStream):
@@ -34,6 +39,10 @@ class LogStream(EventStream):
         self._timeout = timeout
         self._output = output
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._process.log.held():
+            await super().__call__(scope, receive, send)
+
     async def run(self) -> None:
         try:
             async with asyncio.timeout(None if self._timeout is None else self._timeout / 1000):
@@ -50,14 +59,24 @@ class LogStream(EventStream):
         for kind in ("exit", "complete"):
             await self.tell(
                 self._event(
-                    kind, exit_code=info.exit_code, signal=info.signal, status=info.status, cursor=self._process.log.end
+                    kind,
+                    exit_code=info.exit_code,
+                    signal=info.signal,
+                    status=info.status,
+                    cursor=self._process.log.end,
+                    skipped=self._process.log.missing(self._at) if self._output else 0,
                 )
             )
 
     async def _tell_output(self) -> None:
         log = self._process.log
         text: dict[Stream, Text] = {"stdout": Text(), "stderr": Text()}
+        turn = time.monotonic()
         while True:
+            if time.monotonic() - turn > _TURN:
+                # A reader as fast as this never makes it wait: others have their turn all the same.
+                await asyncio.sleep(0)
+                turn = time.monotonic()
             piece = log.read(self._at)
             if piece is None:
                 if log.closed:

@@ -73,7 +73,8 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     sys.meta_path[:] = [_NoImports()]
     linux.set_dumpable(False)
-    init = Init.start(own_mounts=False)
+    open_files = linux.raise_open_files()
+    init = Init.start(own_mounts=False, open_files=open_files)
     mount()
     memory = Memory(memory_fd)
     base_env = {
@@ -88,7 +89,7 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
 
     async def serve() -> None:
         init.attach()
-        sessions = Sessions(memory, base_env, init)
+        sessions = Sessions(memory, base_env, init, open_files=open_files)
 
         async def start_shell() -> None:
             # Whoever runs the first command is told when there is no working bash; files can be mended without.

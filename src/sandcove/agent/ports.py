@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from sandcove.agent.process import Process
 from sandcove.errors import ExecutionTimeoutError, ProcessEndedError
@@ -20,15 +21,14 @@ def listening() -> set[int]:
     """Those ports. No connection is made: the service sees nothing of it."""
     found = set()
     for table in _TABLES:
-        try:
-            with open(table, "rb") as file:
-                lines = file.read().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            # sl local_address rem_address st ...; an address is hexadecimal, host:port
-            _, local, _, state, *_ = line.split(maxsplit=4)
-            if state == _LISTEN:
+        with contextlib.suppress(OSError), open(table, "rb") as file:
+            file.readline()
+            for line in file:
+                # sl local_address rem_address st ...; an address is hexadecimal, host:port
+                _, local, _, state, *_ = line.split(maxsplit=4)
+                if state != _LISTEN:
+                    # The kernel lists those that listen first. Of the others there may be any number.
+                    break
                 found.add(int(local.rpartition(b":")[2], 16))
     return found
 

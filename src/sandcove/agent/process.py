@@ -17,7 +17,7 @@ from sandcove.agent.init import Exit, Init
 from sandcove.agent.log import Log
 from sandcove.agent.output import Output, Stream
 from sandcove.agent.stdin import Stdin
-from sandcove.errors import SandboxError
+from sandcove.errors import ContainerNotReadyError, SandboxError
 from sandcove.wire.models import ProcessInfo, ProcessStatus
 
 __all__ = ["KILL_GRACE", "Process"]
@@ -87,12 +87,20 @@ class Process:
         Args:
             argv: the program's absolute path, then its arguments.
             shown: the command as callers see it.
+
+        Raises:
+            SandboxError: it could not be started; the message has the system's reason.
         """
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
             fds = {}
             kept = []
             for number in (0, 1, 2):
-                read, write = os.pipe2(os.O_CLOEXEC)
+                try:
+                    read, write = os.pipe2(os.O_CLOEXEC)
+                except OSError as error:
+                    raise SandboxError(
+                        f"the process can't be started: {error.strerror}; end others, or clean up those that have ended"
+                    ) from None
                 fds[number], our_end = (read, write) if number == 0 else (write, read)
                 theirs.callback(os.close, fds[number])
                 ours.callback(os.close, our_end)
@@ -105,11 +113,6 @@ class Process:
         process._output = _Logged(kept[1], kept[2], process.log)
         exit_.add_done_callback(process._on_exit)
         return process
-
-    @property
-    def left_over(self) -> bool:
-        """It has ended and is to be forgotten."""
-        return self.auto_cleanup and self.exit.done()
 
     @property
     def status(self) -> ProcessStatus:
@@ -139,24 +142,31 @@ class Process:
         """Signals it with all that came from it; gives how many that were. None when it has ended."""
         if self.exit.done():
             return 0
-        return await self._init.signal(self._pid, number)
+        try:
+            return await self._init.signal(self._pid, number)
+        except ContainerNotReadyError:
+            # Its session is being deleted: it has ended with that one's processes, and is told so at once.
+            await asyncio.wait({self.exit})
+            return 0
 
     async def kill(self) -> None:
         """Asks it to end with all its children, makes them end after `KILL_GRACE`, and returns when they have."""
         if self.exit.done():
             return
-        self._killed = True
         began = time.monotonic()
-        await self.signal(signal.SIGTERM)
+        # One that ends by itself just now has not been killed.
+        if await self.signal(signal.SIGTERM):
+            self._killed = True
         # One that is stopped can't take the signal.
         await self.signal(signal.SIGCONT)
         await asyncio.wait({self.exit}, timeout=KILL_GRACE)
         # Its children may take longer. No other process gets its number while one of them is in its session.
-        for _ in range(int((began + KILL_GRACE - time.monotonic()) / _LOOK_AGAIN)):
-            if not await self._init.signal(self._pid, _NOTHING):
-                return
-            await asyncio.sleep(_LOOK_AGAIN)
-        await self._init.signal(self._pid, signal.SIGKILL)
+        with contextlib.suppress(ContainerNotReadyError):
+            for _ in range(int((began + KILL_GRACE - time.monotonic()) / _LOOK_AGAIN)):
+                if not await self._init.signal(self._pid, _NOTHING):
+                    return
+                await asyncio.sleep(_LOOK_AGAIN)
+            await self._init.signal(self._pid, signal.SIGKILL)
         await asyncio.wait({self.exit})
 
     async def run(self, timeout: float | None) -> None:

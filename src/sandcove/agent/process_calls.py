@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import re
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ from sandcove.agent.text import whole
 from sandcove.asgi import body, json, raw_body, while_there
 from sandcove.errors import InvalidRequestError, ProcessEndedError
 from sandcove.wire.models import ProcessAnswer, ProcessList, ProcessLogs, StartProcess, WaitForPort
-from sandcove.wire.names import check_port
+from sandcove.wire.names import MAX_TIMEOUT, check_port, check_timeout
 
 if TYPE_CHECKING:
     from sandcove.agent.app import Agent
@@ -29,11 +31,15 @@ __all__ = ["process_routes"]
 
 MOST_LOGS = 32 * 1024 * 1024
 """Bytes of each stream in one answer: the newest. `/stream` gives all that is kept."""
+_INLINE = 256 * 1024
+"""Bytes up to which an answer is made at once: a thread costs more."""
 
 
 class _Calls:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        # An answer of 32 MiB takes ten times as much memory while it is made.
+        self._answering = asyncio.Lock()
 
     async def start(self, http: Request) -> Response:
         spec = await body(http, StartProcess)
@@ -84,32 +90,19 @@ class _Calls:
     async def logs(self, http: Request) -> Response:
         query(http)
         process = self._process(http)
-        stdout, stderr, more = process.log.newest(MOST_LOGS)
-        out, out_base64 = whole(stdout)
-        err, err_base64 = whole(stderr)
-        return json(
-            ProcessLogs(
-                process_id=process.id,
-                session_id=process.session_id,
-                stdout=out,
-                stderr=err,
-                stdout_base64=out_base64,
-                stderr_base64=err_base64,
-                truncated=more,
-                cursor=process.log.end,
-                timestamp=timestamp(),
-            )
-        )
+        async with self._answering:
+            stdout, stderr, more = process.log.newest(MOST_LOGS)
+            answer = functools.partial(_logs_answer, process, process.log.end, stdout, stderr, more)
+            return answer() if len(stdout) + len(stderr) <= _INLINE else await asyncio.to_thread(answer)
 
     async def stream(self, http: Request) -> Response:
         """(ours) ``cursor``: an offset, or ``end``; ``timeout``: ms; ``output=false``: only the end."""
-        process = self._process(http)
+        process = self._agent.processes.follow(http.path_params["id"])
         given = query(http, "cursor", "timeout", "output", "heartbeat")
         end = process.log.end
         cursor = end if given.get("cursor") == "end" else number(given, "cursor", 0, most=end)
-        return LogStream(
-            http, process, cursor, timeout=number(given, "timeout", None, least=1), output=flag(given, "output", True)
-        )
+        timeout = number(given, "timeout", None, least=1, most=MAX_TIMEOUT)
+        return LogStream(http, process, cursor, timeout=timeout, output=flag(given, "output", True))
 
     async def stdin(self, http: Request) -> Response:
         """(ours) the body goes to the process's standard input as it reads; ``close=true`` ends that after it."""
@@ -127,9 +120,8 @@ class _Calls:
         """(ours) answers when something listens."""
         spec = await body(http, WaitForPort)
         check_port(spec.port)
-        if spec.timeout is not None and spec.timeout <= 0:
-            raise InvalidRequestError(f"timeout is {spec.timeout} ms; give more than 0, or leave it out for no limit")
-        process = None if spec.process_id is None else self._agent.processes.get(spec.process_id)
+        check_timeout(spec.timeout)
+        process = None if spec.process_id is None else self._agent.processes.follow(spec.process_id)
         seconds = None if spec.timeout is None else spec.timeout / 1000
         await while_there(http, wait_for_port(spec.port, seconds, process))
         return json({"success": True, "port": spec.port, "timestamp": timestamp()})
@@ -171,9 +163,27 @@ def _answer(process: Process) -> Response:
     return json(ProcessAnswer(process=process.info(), timestamp=timestamp()))
 
 
+def _logs_answer(process: Process, cursor: int, stdout: bytes, stderr: bytes, more: bool) -> Response:
+    out, out_base64 = whole(stdout)
+    err, err_base64 = whole(stderr)
+    return json(
+        ProcessLogs(
+            process_id=process.id,
+            session_id=process.session_id,
+            stdout=out,
+            stderr=err,
+            stdout_base64=out_base64,
+            stderr_base64=err_base64,
+            truncated=more,
+            cursor=cursor,
+            timestamp=timestamp(),
+        )
+    )
+
+
 def _signal(text: str) -> int:
     """The number of a signal that is given as number or name, with or without ``SIG``."""
-    if text.isascii() and text.isdigit() and int(text) in signal.valid_signals():
+    if re.fullmatch("[0-9]{1,3}", text, re.ASCII) and int(text) in signal.valid_signals():
         return int(text)
     name = text.upper()
     try:

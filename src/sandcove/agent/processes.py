@@ -13,16 +13,19 @@ from sandcove.agent.process import Process
 from sandcove.agent.sessions import Session
 from sandcove.errors import InvalidRequestError, PathNotFoundError, ProcessAlreadyExistsError, ProcessNotFoundError
 from sandcove.wire.models import StartProcess
-from sandcove.wire.names import check_command, check_env, check_path, check_process_id
+from sandcove.wire.names import check_command, check_env, check_path, check_process_id, check_timeout
 
 __all__ = ["Processes"]
 
 MOST_ENDED = 256
 """Ended processes that are remembered with their logs; the one that ended first goes first."""
+PARTING = 10.0
+"""Seconds for which one with auto-cleanup can still be followed after its end: its starter may just be about to."""
+MOST_PARTING = 64
+STARTS_AT_ONCE = 16
+"""Each has six descriptors until the program runs."""
 LONGEST_ARGUMENT = 128 * 1024 - 1
 """The kernel's MAX_ARG_STRLEN without its NUL."""
-LEFT_OVER = 30.0
-"""Seconds in which who waits for a process that cleans up after itself can still learn how it ended."""
 BASH = "/bin/bash"
 
 
@@ -37,6 +40,8 @@ class Processes:
         self._group = group
         self._all: dict[str, Process] = {}
         self._starting: set[str] = set()
+        self._slots = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._parting: dict[str, Process] = {}
 
     async def start(self, session: Session, request: StartProcess) -> Process:
         """Starts a process in a session: with its folder and its variables, beside what its shell does.
@@ -47,15 +52,12 @@ class Processes:
         options = request.options
         check_command(request.command)
         check_env(options.env or {})
-        if options.timeout is not None and options.timeout <= 0:
-            raise InvalidRequestError(
-                f"timeout is {options.timeout} ms; give more than 0, or leave it out for no limit"
-            )
+        check_timeout(options.timeout)
         cwd = session.folder(None if options.cwd is None else check_path(options.cwd))
         id_ = options.process_id
         if id_ is None:
             id_ = f"proc_{time.time_ns() // 1_000_000}_{secrets.token_hex(6)}"
-        elif id_ in self._starting or ((other := self._all.get(check_process_id(id_))) and not other.left_over):
+        elif check_process_id(id_) in self._all or id_ in self._starting:
             raise ProcessAlreadyExistsError(
                 f"a process with id {id_!r} exists; choose another id, or clean it up first"
             )
@@ -64,22 +66,28 @@ class Processes:
             env = {**await session.environment(), **(options.env or {})}
             if options.cwd is not None:
                 env["PWD"] = cwd
-            process = await Process.start(
-                id_,
-                _arguments(request.command, env, cwd),
-                shown=request.command if isinstance(request.command, str) else shlex.join(request.command),
-                session_id=request.session_id,
-                init=session.init,
-                env=env,
-                cwd=cwd,
-            )
+            argv = _arguments(request.command, env, cwd)
+            async with self._slots:
+                session.check()
+                process = await Process.start(
+                    id_,
+                    argv,
+                    shown=request.command if isinstance(request.command, str) else shlex.join(request.command),
+                    session_id=request.session_id,
+                    init=session.init,
+                    env=env,
+                    cwd=cwd,
+                )
         finally:
             self._starting.discard(id_)
         process.auto_cleanup = options.auto_cleanup
-        if id_ in self._all:
-            self._forget(self._all[id_])
         self._all[id_] = process
         self._group.create_task(self._supervise(process, options.timeout))
+        if session.deleted:
+            # While the program started: whoever deleted the session has not seen it.
+            await process.kill()
+            self._forget(process)
+            session.check()
         return process
 
     def get(self, id: str) -> Process:
@@ -94,9 +102,15 @@ class Processes:
             )
         return process
 
+    def follow(self, id: str) -> Process:
+        """The process, or one that has just ended and cleaned up after itself; raises as `get` does."""
+        if id not in self._all and (process := self._parting.get(id)) is not None:
+            return process
+        return self.get(id)
+
     def of(self, session_id: str | None) -> list[Process]:
         """Those of one session, or all; in the order of their start."""
-        return [p for p in self._all.values() if session_id in (None, p.session_id) and not p.left_over]
+        return [p for p in self._all.values() if session_id in (None, p.session_id)]
 
     async def kill_all(self, session_id: str | None) -> int:
         """Kills those that run; gives how many that were."""
@@ -114,17 +128,28 @@ class Processes:
     async def _supervise(self, process: Process, timeout: int | None) -> None:
         await process.run(None if timeout is None else timeout / 1000)
         if process.auto_cleanup:
-            await asyncio.sleep(LEFT_OVER)
-            self._forget(process)
+            self._part_from(process)
             return
         ended = [each for each in self._all.values() if each.exit.done()]
         for each in ended[: max(0, len(ended) - MOST_ENDED)]:
             self._forget(each)
 
     def _forget(self, process: Process) -> None:
-        if self._all.get(process.id) is process:
-            del self._all[process.id]
+        for known in (self._all, self._parting):
+            if known.get(process.id) is process:
+                del known[process.id]
         process.log.delete()
+
+    def _part_from(self, process: Process) -> None:
+        if self._all.get(process.id) is not process:
+            return
+        del self._all[process.id]
+        if (namesake := self._parting.pop(process.id, None)) is not None:
+            self._forget(namesake)
+        self._parting[process.id] = process
+        for each in list(self._parting.values())[:-MOST_PARTING]:
+            self._forget(each)
+        asyncio.get_running_loop().call_later(PARTING, self._forget, process)
 
 
 def _arguments(command: str | list[str], env: Mapping[str, str], cwd: str) -> list[str]:
@@ -149,5 +174,6 @@ def _found(command: list[str], env: Mapping[str, str], cwd: str) -> list[str]:
         if os.path.isfile(place) and os.access(place, os.X_OK):
             return [place, *command[1:]]
     raise PathNotFoundError(
-        f"the program {program!r} is not there, or not executable, in the sandbox; PATH is {env.get('PATH', '')!r}"
+        f"the program {program[:200]!r} is not there, or not executable, in the sandbox; "
+        f"PATH is {env.get('PATH', '')[:500]!r}"
     )

@@ -13,7 +13,13 @@ from sandcove.agent.init import Init
 from sandcove.agent.inputs import Inputs
 from sandcove.agent.memory import Memory, SessionMemory
 from sandcove.agent.shell import Command, Shell
-from sandcove.errors import InvalidRequestError, PathNotFoundError, SessionAlreadyExistsError, SessionNotFoundError
+from sandcove.errors import (
+    InvalidRequestError,
+    PathNotFoundError,
+    SandboxError,
+    SessionAlreadyExistsError,
+    SessionNotFoundError,
+)
 from sandcove.wire.models import DEFAULT_SESSION, WORKSPACE, CreateSession, SessionInfo
 from sandcove.wire.names import check_env, check_path, check_session_id
 
@@ -36,6 +42,15 @@ class Session:
         self.init = init
         self._own_init = own_init
         self._shell = Shell(init, run=run, state=state, env=env, cwd=info.cwd)
+
+    @property
+    def deleted(self) -> bool:
+        """Nothing starts in it any more."""
+        return self._shell.ended
+
+    def check(self) -> None:
+        """Raises `SessionNotFoundError` when it is deleted."""
+        self._shell.check()
 
     @property
     def cwd(self) -> str:
@@ -91,7 +106,12 @@ class Session:
         await self._shell.settle()
         self._shell.keep()
 
+    def delete(self) -> None:
+        """From here on nothing starts in it, and a session of the same name has nothing to do with this one."""
+        self._shell.forget()
+
     async def end(self) -> None:
+        """Ends all that runs in it, after `delete`."""
         await self._shell.end()
         if self._own_init:
             await self.init.end()
@@ -104,15 +124,25 @@ class Sessions:
         base_env: what every shell has before the sandbox's own environment.
         init: the PID namespace that sessions without isolation share with background processes.
         run, state: where shells keep what lasts for a command, and what lasts.
+        open_files: how many descriptors user code may have.
 
     Attributes:
+        open_files: that.
         inputs: standard inputs that wait for their command.
     """
 
     def __init__(
-        self, memory: Memory, base_env: Mapping[str, str], init: Init, *, run: Path = RUN, state: Path = STATE
+        self,
+        memory: Memory,
+        base_env: Mapping[str, str],
+        init: Init,
+        *,
+        run: Path = RUN,
+        state: Path = STATE,
+        open_files: int = 1024,
     ) -> None:
         self._memory = memory
+        self.open_files = open_files
         self._base_env = dict(base_env)
         self._init = init
         self._run = run
@@ -160,13 +190,14 @@ class Sessions:
         self._memory.save()
         return session
 
-    async def delete(self, name: str) -> None:
-        """Ends a session with all that runs in it, and forgets it. The default one begins anew with its next use."""
+    def take(self, name: str) -> Session:
+        """Forgets a session and gives it to the caller to end. The default one begins anew with its next use."""
         session = self.get(name)
         self._memory.sessions.pop(name, None)
         self._memory.save()
         self._live.pop(name, None)
-        await session.end()
+        session.delete()
+        return session
 
     async def rest(self) -> None:
         """Before sleep: asks all that runs to end, waits a little, and keeps what the shells know."""
@@ -204,7 +235,10 @@ class Sessions:
         own_init = info.isolation
         init = self._init
         if own_init:
-            init = Init.start(own_mounts=True)
+            try:
+                init = Init.start(own_mounts=True, open_files=self.open_files)
+            except OSError as error:
+                raise SandboxError(f"the session can't be started: {error.strerror}; end some processes") from None
             init.attach()
         merged = {**self._base_env, **self._memory.env, **env}
         run, state = self._run / str(self._numbers), self._state / info.id

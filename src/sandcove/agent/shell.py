@@ -18,7 +18,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -28,7 +27,8 @@ from sandcove.agent import bash, scratch
 from sandcove.agent.exported import exported
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.output import Output, bytes_waiting
-from sandcove.errors import SandboxError
+from sandcove.errors import SandboxError, SessionNotFoundError
+from sandcove.trees import delete_tree
 
 __all__ = ["Command", "Shell"]
 
@@ -41,6 +41,8 @@ KEEP_AFTER = 0.2
 _LONGEST_RECORD = 8192
 _CHECK_AFTER = 1.0
 """Seconds after which a command that still runs is checked on, and every so many from then on."""
+_QUICK = 256 * 1024
+"""Bytes of a state that are read at once; what is longer is read beside other calls."""
 _LAUNCHES = 3
 """How often a command is given to a shell that ends, or can't work any more, before the command has begun."""
 
@@ -117,6 +119,7 @@ class Shell:
         self._killing: asyncio.Future[int] | None = None
         self._relaunch: asyncio.Future[None] | None = None
         self._exit: asyncio.Future[Exit] | None = None
+        self.ended = False
         self.cwd = cwd
         self._start_cwd = cwd
 
@@ -147,6 +150,7 @@ class Shell:
                 raise SandboxError("the caller left before the command's turn came; it was not run")
             if self._pid is None:
                 await self._start()
+            self.check()
             running = self._prepare(command, cwd, env, stdin, keep)
             try:
                 await self._launch(running)
@@ -177,9 +181,14 @@ class Shell:
         """The variables that it exports; the last that it has told, while a command runs."""
         await self.settle()
         saved = self._saved(*self._written, self._state / "saved")
-        env = exported(saved) if saved else dict(self._env)
+        if not saved:
+            env = dict(self._env)
+        else:
+            env = exported(saved) if len(saved) <= _QUICK else await asyncio.to_thread(exported, saved)
         for record in scratch.read(self._state / "env")[0].split(b"\0")[:-1]:
             name, equals, value = os.fsdecode(record).partition("=")
+            if not name:
+                continue  # it is none of ours
             if equals:
                 env[name] = value
             else:
@@ -206,15 +215,29 @@ class Shell:
             except OSError as error:
                 _log.warning("the state of a session could not be kept: %s", error)
 
+    def check(self) -> None:
+        """Raises `SessionNotFoundError` when it is not to be used any more."""
+        if self.ended:
+            raise SessionNotFoundError("the session was deleted before this began; it was not run")
+
+    def forget(self) -> None:
+        """From here on nothing starts, and its state is nobody's."""
+        self.ended = True
+        gone = self._state.with_name(f".deleted-{os.urandom(8).hex()}")
+        with contextlib.suppress(OSError):
+            self._state.rename(gone)
+        self._state = gone
+
     async def end(self) -> None:
-        """Kills the shell with all that it started, and forgets its state."""
-        if self._keeping is not None:
-            self._keeping.cancel()
+        """Kills the shell with all that it started, after `forget`."""
         if self._pid is not None:
             with contextlib.suppress(SandboxError):
                 await self._init.signal(self._pid, signal.SIGKILL)
-        shutil.rmtree(self._run, ignore_errors=True)
-        shutil.rmtree(self._state, ignore_errors=True)
+        if self._keeping is not None:
+            self._keeping.cancel()
+        for folder in (self._run, self._state):
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(delete_tree, folder)
 
     # --- one command ------------------------------------------------------------------------------------
 
@@ -349,7 +372,8 @@ class Shell:
         self._last_code = exit_code
         if self._keeping is not None:
             self._keeping.cancel()
-        self._keeping = asyncio.get_running_loop().call_later(KEEP_AFTER, self.keep)
+        if not self.ended:
+            self._keeping = asyncio.get_running_loop().call_later(KEEP_AFTER, self.keep)
         for name in running.files:
             with contextlib.suppress(OSError):
                 os.unlink(f"{self._run}/{running.number}.{name}")
@@ -364,6 +388,7 @@ class Shell:
                 await self._start()
 
     async def _start(self) -> None:
+        self.check()
         loop = asyncio.get_running_loop()
         self._state.mkdir(parents=True, exist_ok=True)
         saved = self._saved(*self._written, self._state / "saved")
@@ -400,6 +425,12 @@ class Shell:
         self._exit = exit_
         exit_.add_done_callback(self._on_exit)
         os.write(control, f". {self._run}/boot\n".encode())
+        if self.ended:
+            # While it was started: `end` has not seen it.
+            with contextlib.suppress(SandboxError):
+                await self._init.signal(self._pid, signal.SIGKILL)
+                await self._ready
+            self.check()
         await self._ready
 
     @property

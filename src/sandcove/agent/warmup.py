@@ -82,7 +82,7 @@ def warm_up(agent: Agent, listener: Listener, env: dict[str, str]) -> None:
             async with asyncio.TaskGroup() as group:
                 agent.begin(sessions, Processes(group), init, env, listener.refuse)
                 await _call(listener)
-            await sessions.delete("default")
+            await sessions.take("default").end()
 
     before = os.getcwd()
     with tempfile.TemporaryDirectory(prefix="sandcove-") as folder:

@@ -105,7 +105,7 @@ class LogEvent:
         data: the text on ``stdout`` and ``stderr``: whole characters, U+FFFD for what is no UTF-8.
         bytes: the same, exactly as printed.
         cursor: the offset behind it; a stream that is asked for with it goes on there.
-        skipped: bytes before it that the log did not hold any more.
+        skipped: bytes before it that the log does not hold any more, or had no room for on a full disk.
         exit_code: on ``exit``; 128 + n when signal n ended it.
         signal: on ``exit``, the name of that signal, or None.
         status: on ``exit``, as `Process.status`.

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
+from sandcove import linux
 from sandcove.errors import ConflictError, SandboxError, error_to_wire
 from sandcove.home import Home
 from sandcove.runtimes.local.zygote import Zygote
@@ -36,6 +37,7 @@ def main() -> int:
             # It imports the agent side by side with what this process imports now.
             zygote = Zygote(home.path)
             zygote.spawn()
+            linux.raise_open_files()
             from sandcove.server.serve import serve
 
             serve(home, settings, zygote, auto=options.auto, ready=lambda: _tell(options.ready_fd, {"ready": True}))

@@ -17,11 +17,14 @@ __all__ = [
     "check_process_id",
     "check_sandbox_id",
     "check_session_id",
+    "check_timeout",
 ]
 
 RESERVED_IDS = frozenset({"www", "api", "admin", "root", "system", "cloudflare", "workers", "sandcove"})
 MAX_COMMAND_BYTES = 1024 * 1024
 """Longest command text, in bytes of UTF-8: 1 MiB."""
+MAX_TIMEOUT = 10**12
+"""Longest time limit, in ms: over thirty years."""
 MAX_PATH_BYTES = 4095
 """Longest path: the kernel's PATH_MAX without its NUL."""
 MAX_ENV_BYTES = 128 * 1024 - 1
@@ -109,6 +112,15 @@ def check_path(path: str) -> str:
     if len(path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
         raise _too_long("the path", MAX_PATH_BYTES, "no Linux system call takes a longer one")
     return path
+
+
+def check_timeout(value: int | None) -> None:
+    """Milliseconds: over 0, and what a clock can count; None for no limit."""
+    if value is not None and not 0 < value <= MAX_TIMEOUT:
+        shown = value if abs(value) <= MAX_TIMEOUT else "a number too large"
+        raise InvalidRequestError(
+            f"timeout is {shown} ms; give more than 0 and at most {MAX_TIMEOUT}, or leave it out for no limit"
+        )
 
 
 def check_mode(mode: int) -> int:

@@ -57,9 +57,13 @@ class AsyncProcess:
         self._agent = agent
         self._sandbox = sandbox  # an anonymous one is destroyed when nobody holds it
         self._following = following
+        self.pid = info.pid
+        self.exit_code: int | None = None
         self._take(info)
 
     def _take(self, info: models.ProcessInfo) -> None:
+        if self.exit_code is not None and info.exit_code is None and info.pid == self.pid:
+            return  # The answer to a call that was made before it ended, and overtaken by another's.
         self.id = info.id
         self.pid = info.pid
         self.command = info.command
@@ -117,16 +121,17 @@ class AsyncProcess:
         Raises:
             ExecutionTimeoutError: it still runs after `timeout` seconds; it goes on.
         """
+        code: int | None = None
         stream = self._stream("?cursor=end&output=false", timeout)
         try:
-            async for _ in stream:
-                pass
+            async for event in stream:
+                code = event.exit_code
         finally:
             await stream.aclose()
         if self._following is not None:
             await self._following.join()
-        assert self.exit_code is not None
-        return self.exit_code
+        assert code is not None
+        return code
 
     async def wait_for_port(self, port: int, timeout: float | None = None) -> None:
         """Returns when something in the sandbox listens on a TCP port.
