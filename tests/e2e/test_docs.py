@@ -20,7 +20,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(
-    r"(?P<left_out><!-- not run: .+? -->\n+)?(?:<!-- needs: (?P<needs>.+?) -->\n+)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?P<left_out><!-- not run: .+? -->\n+)?(?:<!-- needs: (?P<needs>.+?) -->\n+)?"
+    r"^```(?P<language>\w+)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 

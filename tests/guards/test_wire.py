@@ -1,4 +1,4 @@
-"""Every route of the server and of the agent is on the page of the wire, with its method, and no other is."""
+"""Every route of the server and of the agent is on the page of the wire, with its method, and every field of a body."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sandcove.agent.app import Agent
 from sandcove.server.app import Server
+from sandcove.wire import events, git, models
 
 PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
 ANY = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
-def routes_of(app: type[Agent] | type[Server]) -> set[tuple[str, str]]:
+def routes_of(app: type[Agent | Server]) -> set[tuple[str, str]]:
     """Methods and paths of its table, which is made without anything that a call would need."""
-    table: list[Any] = app._routes(object.__new__(app))  # type: ignore[arg-type]  # noqa: SLF001 - it is private
+    table: list[Any] = app._routes(object.__new__(app))  # type: ignore[arg-type]
     found = set()
     for route in table:
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
@@ -42,3 +44,17 @@ def test_a_route_is_on_the_page_of_the_wire(method: str, path: str) -> None:
 
 def test_the_page_of_the_wire_has_no_route_that_is_not_there() -> None:
     assert set(re.findall(r"^\| ([A-Za-z]+) `(/[^`]+)`", PAGE, re.MULTILINE)) == ROUTES
+
+
+BODIES = [
+    value
+    for module in (models, events, git)
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == module.__name__
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+def test_a_field_of_a_body_is_on_the_page_of_the_wire(body: type[msgspec.Struct]) -> None:
+    fields = msgspec.structs.fields(body)
+    assert not [field.encode_name for field in fields if not re.search(rf"`{field.encode_name}\??`", PAGE)]
