@@ -1,7 +1,8 @@
 """The pages' examples, run: every ``python`` block as a program, every ``console`` block as typed.
 
 In a console block a line that begins with ``$ `` is typed; what follows it is what must be printed, ``...`` standing
-for anything. A block after ``<!-- not run: REASON -->`` is left out.
+for anything. A block after ``<!-- not run: REASON -->`` is left out, one after ``<!-- needs: PROGRAM... -->`` where the
+machine, and so a sandbox, lacks one of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(
-    r"(?P<left_out><!-- not run: .+? -->\n+)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?P<left_out><!-- not run: .+? -->\n+)?(?:<!-- needs: (?P<needs>.+?) -->\n+)?"
+    r"^```(?P<language>\w+)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -31,6 +34,7 @@ class Example:
     line: int
     language: str
     code: str
+    needs: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -41,7 +45,8 @@ def examples(language: str) -> Iterator[Example]:
         text = page.read_text()
         for block in BLOCK.finditer(text):
             if block["language"] == language and not block["left_out"]:
-                yield Example(page, text.count("\n", 0, block.start("code")) + 1, language, block["code"])
+                line = text.count("\n", 0, block.start("code")) + 1
+                yield Example(page, line, language, block["code"], tuple((block["needs"] or "").split()))
 
 
 def typed(code: str) -> Iterator[tuple[str, str]]:
@@ -57,10 +62,15 @@ def typed(code: str) -> Iterator[tuple[str, str]]:
         )
 
 
+def skip_without(programs: tuple[str, ...]) -> None:
+    """Skips the test where a program is not in ``/usr``, which sandboxes see."""
+    if missing := [program for program in programs if shutil.which(program, path="/usr/bin:/bin") is None]:
+        pytest.skip(f"needs {missing[0]} in /usr: apt-get install it")
+
+
 @pytest.mark.parametrize("example", list(examples("python")), ids=str)
 def test_a_python_example_runs(example: Example, home: Path, tmp_path: Path) -> None:
-    if "git_checkout" in example.code and shutil.which("git", path="/usr/bin:/bin") is None:
-        pytest.skip("needs git: apt-get install git")
+    skip_without(example.needs)
     # -X dev tells of what is left open; -W error makes that fail.
     line = [sys.executable, "-W", "error", "-X", "dev", "-c", example.code]
     done = subprocess.run(line, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=100)
@@ -70,6 +80,7 @@ def test_a_python_example_runs(example: Example, home: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("example", list(examples("console")), ids=str)
 def test_a_console_example_prints_what_the_page_says(example: Example, home: Path, tmp_path: Path) -> None:
+    skip_without(example.needs)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for command, pattern in typed(example.code):
         done = subprocess.run(

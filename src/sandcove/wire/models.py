@@ -252,7 +252,7 @@ class ProcessInfo(Answer, omit_defaults=True):
 
 
 class ProcessAnswer(Answer):
-    """``POST /api/process/start``, ``GET /api/process/{id}`` and (ours) ``GET /api/process/{id}/wait``."""
+    """``POST /api/process/start`` and ``GET /api/process/{id}``."""
 
     process: ProcessInfo
     timestamp: str

@@ -45,8 +45,8 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer):
 
     Args:
         id: 1 to 63 characters of ``a-z 0-9 -``.
-        labels: to find it by, see `async_list_sandboxes`. Used when it is created.
-        env: environment variables of everything in it. Used when it is created.
+        labels: to find it by, see `async_list_sandboxes`. They take the place of those that it has.
+        env: environment variables of everything in it, added to those that it has.
         sleep_after: seconds of idleness after which it sleeps, 0 for never; its files stay, its processes end.
         url: the server, as ``http://host:port``; else ``$SANDCOVE_URL``, else the local server of this user, which is
             started when it does not run.

@@ -1,0 +1,60 @@
+"""Every route of the server and of the agent is on the page of the wire, with its method, and every field of a body."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from sandcove.agent.app import Agent
+from sandcove.server.app import Server
+from sandcove.wire import events, git, models
+
+PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
+ANY = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def routes_of(app: type[Agent | Server]) -> set[tuple[str, str]]:
+    """Methods and paths of its table, which is made without anything that a call would need."""
+    table: list[Any] = app._routes(object.__new__(app))  # type: ignore[arg-type]
+    found = set()
+    for route in table:
+        path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
+        # A route for GET answers HEAD too, of itself.
+        methods = {"any"} if route.methods == ANY else route.methods - {"HEAD"}
+        found |= {(method, path) for method in methods}
+    return found
+
+
+ROUTES = routes_of(Agent) | routes_of(Server)
+
+
+def test_there_are_routes_of_both() -> None:
+    assert ("POST", "/api/execute") in ROUTES
+    assert ("any", "/v1/sandboxes/{id}/api/{rest}") in ROUTES
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
+def test_a_route_is_on_the_page_of_the_wire(method: str, path: str) -> None:
+    assert re.search(rf"^\| {method} `{re.escape(path)}`", PAGE, re.MULTILINE)
+
+
+def test_the_page_of_the_wire_has_no_route_that_is_not_there() -> None:
+    assert set(re.findall(r"^\| ([A-Za-z]+) `(/[^`]+)`", PAGE, re.MULTILINE)) == ROUTES
+
+
+BODIES = [
+    value
+    for module in (models, events, git)
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == module.__name__
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+def test_a_field_of_a_body_is_on_the_page_of_the_wire(body: type[msgspec.Struct]) -> None:
+    fields = msgspec.structs.fields(body)
+    assert not [field.encode_name for field in fields if not re.search(rf"`{field.encode_name}\??`", PAGE)]
