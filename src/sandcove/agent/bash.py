@@ -6,16 +6,17 @@ Each is made of fixed text, numbers, and paths of our own. What a user's code co
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
-__all__ = ["END", "NEXT", "SCRIPT_FD", "STATUS_FD", "boot", "line"]
+__all__ = ["NEXT", "SCRIPT_FD", "STATUS_FD", "boot", "line", "numbered", "state_number"]
 
 SCRIPT_FD = 250
 """Bash opens its program by this descriptor, and keeps it as one that no command has."""
 STATUS_FD = 251
 """Where it tells that a command has begun (``+7``), and its end (``7 0 /workspace``), each with a NUL after it."""
 END = "# sandcove: end of state"
-"""The last line of a state that was written to its end."""
+"""Begins the last line of a state that was written to its end; the number of its command follows, or ``exit``."""
 NEXT = "\\:\n"
 """Bash reads a pipe a line at a time: while it is busy with a command's line, this one waits in the pipe behind it."""
 
@@ -67,7 +68,7 @@ _sandcove() {
       {
         builtin export -p; builtin declare -p; builtin declare -f; builtin alias -p; builtin umask -p
         builtin printf '_sandcove_shopt=%q _sandcove_set=%q _sandcove_pwd=%q\n%s\n' \
-          "$BASHOPTS" "$SHELLOPTS" "${DIRSTACK[0]}" '@END@'
+          "$BASHOPTS" "$SHELLOPTS" "${DIRSTACK[0]}" "@END@ $3"
       } >|"@RUN@/state.$2" 2>/dev/null
       IFS= builtin read -r _sandcove_pair <"/proc/$$/task/$$/children"
       builtin printf '%s\n' "$_sandcove_pair" >|"@RUN@/children"
@@ -75,7 +76,7 @@ _sandcove() {
   esac
 }
 builtin shopt -s expand_aliases
-builtin trap '\_sandcove save exit' EXIT
+builtin trap '\_sandcove save exit exit' EXIT
 builtin printf '0 0 %s\0' "${DIRSTACK[0]}" >&251
 """
 
@@ -88,6 +89,20 @@ def boot(run: Path, saved: Path | None) -> str:
     """
     restore = _RESTORE.replace("@SAVED@", str(saved)) if saved else ""
     return _BEGIN + restore + _BOOT.replace("@RUN@", str(run)).replace("@END@", END)
+
+
+def state_number(state: bytes) -> float:
+    """The number of the command that a state was written after; ``inf`` on `exit`; -1 when it is not whole."""
+    last = state.rstrip(b"\n").rpartition(b"\n")[2]
+    word = last.removeprefix(f"{END} ".encode())
+    if word == last or not state.endswith(b"\n"):
+        return -1
+    return inf if word == b"exit" else int(word) if word.isdigit() and len(word) < 19 else -1
+
+
+def numbered(state: bytes, number: int) -> bytes:
+    """The state as that of command `number`."""
+    return state.rstrip(b"\n").rpartition(b"\n")[0] + f"\n{END} {number}\n".encode()
 
 
 def line(run: Path, number: int, last_code: int, *, is_list: bool, apart: bool, stdin: str, has_new_env: bool) -> str:
@@ -119,6 +134,6 @@ def line(run: Path, number: int, last_code: int, *, is_list: bool, apart: bool, 
         rf"\_sandcove status {last_code}",
         f"{what} <{stdin} >{base}.out 2>{base}.err {SCRIPT_FD}<&- {STATUS_FD}>&-",
         rf"""\builtin printf '{number} %d %s\0' "$?" "${{DIRSTACK[0]}}" >&{STATUS_FD}""",
-        rf"\_sandcove save {number % 2}",
+        rf"\_sandcove save {number % 2} {number}",
     ]
     return "; ".join(parts) + f"\n{NEXT}"

@@ -21,6 +21,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 from pathlib import Path
 
 from sandcove.agent import bash, scratch
@@ -180,7 +181,7 @@ class Shell:
     async def environment(self) -> dict[str, str]:
         """The variables that it exports; the last that it has told, while a command runs."""
         await self.settle()
-        saved = self._saved(*self._written, self._state / "saved")
+        saved = self._saved()
         if not saved:
             env = dict(self._env)
         else:
@@ -208,7 +209,7 @@ class Shell:
 
     def keep(self) -> None:
         """Writes the state to where it outlasts the room."""
-        saved = self._saved(*self._written)
+        saved = self._written()
         if saved:
             try:
                 scratch.replace(self._state / "saved", saved)
@@ -391,9 +392,13 @@ class Shell:
         self.check()
         loop = asyncio.get_running_loop()
         self._state.mkdir(parents=True, exist_ok=True)
-        saved = self._saved(*self._written, self._state / "saved")
+        saved = self._saved()
         if saved:
             scratch.replace(self._run / "saved", saved)
+        if bash.state_number(saved) == inf:
+            # It is the last word of the shell before, not of this one: from here on it is that of its command.
+            scratch.replace(self._run / f"state.{self._number % 2}", bash.numbered(saved, self._number))
+            (self._run / "state.exit").unlink(missing_ok=True)
         text = bash.boot(self._run, self._run / "saved" if saved else None)
         scratch.replace(self._run / "boot", text.encode())
         # Bash names its script in its messages; by a link of this name they read as usual.
@@ -433,20 +438,17 @@ class Shell:
             self.check()
         await self._ready
 
-    @property
-    def _written(self) -> list[Path]:
-        """Where bash writes its state."""
-        return [self._run / f"state.{name}" for name in ("0", "1", "exit")]
+    def _written(self) -> bytes:
+        """The newest state that bash has written to its end; empty if there is none."""
+        # By the numbers of their commands: two that are written in one tick of the clock have the same time.
+        states = [scratch.read(self._run / f"state.{name}")[0] for name in ("0", "1", "exit")]
+        newest = max(states, key=bash.state_number)
+        return newest if bash.state_number(newest) >= 0 else b""
 
-    @staticmethod
-    def _saved(*paths: Path) -> bytes:
-        """The newest of these states that was written to its end."""
-        newest, last = b"", -1
-        for path in paths:
-            data, when = scratch.read(path)
-            if when > last and data.endswith(f"\n{bash.END}\n".encode()):
-                newest, last = data, when
-        return newest
+    def _saved(self) -> bytes:
+        """The state that a new shell has to take up."""
+        kept = scratch.read(self._state / "saved")[0]
+        return self._written() or (kept if bash.state_number(kept) >= 0 else b"")
 
     def _children(self) -> list[int]:
         """What earlier commands left running: jobs in the background, and orphans that the shell has adopted."""
