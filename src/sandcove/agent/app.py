@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove.agent import files
 from sandcove.agent.clock import timestamp
-from sandcove.agent.clones import git_routes
 from sandcove.agent.command_stream import CommandStream
 from sandcove.agent.commands import execute
 from sandcove.agent.file_events import FileEvents
+from sandcove.agent.git_calls import git_routes
 from sandcove.agent.init import Init
 from sandcove.agent.process_calls import process_routes
 from sandcove.agent.processes import Processes
@@ -140,6 +140,7 @@ class Agent:
     # --- commands and sessions --------------------------------------------------------------------------
 
     async def execute(self, http: Request) -> Response:
+        query(http)
         spec = await body(http, Execute)
         return await execute(self.sessions, spec, http)
 
@@ -246,7 +247,7 @@ class Agent:
         if mode is not None and not re.fullmatch("[0-7]{1,5}", mode, re.ASCII):
             raise InvalidRequestError(f"mode {mode!r} is no octal number such as 0644")
         bits = None if mode is None else check_mode(int(mode, 8))
-        path = self._query_path(http)
+        path = self._query_path(http, "mode")
         return _done(path=path, size=await receive_file(http, path, bits))
 
     async def get_file(self, http: Request) -> Response:
@@ -260,8 +261,8 @@ class Agent:
     async def get_folder(self, http: Request) -> Response:
         return FolderDownload(self.init, self.env, self._query_path(http))
 
-    def _query_path(self, http: Request) -> str:
-        given = query(http, "path", "sessionId", "mode")
+    def _query_path(self, http: Request, *more: str) -> str:
+        given = query(http, "path", "sessionId", *more)
         if "path" not in given:
             raise InvalidRequestError("the query parameter 'path' is missing")
         return self._path(given["path"], given.get("sessionId", DEFAULT_SESSION))

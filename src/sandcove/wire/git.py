@@ -49,7 +49,7 @@ class CheckoutAnswer(Answer, omit_defaults=True):
     repo_url: str
     """Without user name and password."""
     branch: str
-    """What was asked for, or the default branch; empty when the remote's HEAD is no branch."""
+    """What was asked for, or the default branch; the id of the commit when the remote's HEAD is no branch."""
     target_dir: str
     timestamp: str
     commit: str | None = None

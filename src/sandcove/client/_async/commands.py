@@ -49,8 +49,8 @@ class AsyncCommands:
 
     _agent: AsyncAgent
     _session_id: str
-    _env_scope: str | None
-    """The session whose environment `set_env_vars` changes; None: the whole sandbox."""
+    _scope: str | None
+    """The session that calls are about; None: the whole sandbox."""
     _hooks: Hooks | None
 
     @overload
@@ -179,9 +179,7 @@ class AsyncCommands:
         Of a sandbox: in all its sessions. Of a session: in that one.
         """
         changes = check_env_changes(env)
-        await self._agent.call(
-            "POST", "/api/env", dict, SetEnv(env=changes, session_id=self._env_scope), repeatable=True
-        )
+        await self._agent.call("POST", "/api/env", dict, SetEnv(env=changes, session_id=self._scope), repeatable=True)
 
     def _execute(self, command: object, cwd: object, env: object, timeout: object) -> Execute:
         """The request, its arguments checked."""

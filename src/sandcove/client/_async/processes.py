@@ -47,7 +47,7 @@ class AsyncProcesses:
 
     _agent: AsyncAgent
     _session_id: str
-    _env_scope: str | None
+    _scope: str | None
 
     async def start_process(
         self,
@@ -152,7 +152,7 @@ class AsyncProcesses:
         return AsyncProcess(self._agent, info, self)
 
     def _of(self, what: str) -> str:
-        session = "" if self._env_scope is None else f"?session={quote(self._env_scope)}"
+        session = "" if self._scope is None else f"?session={quote(self._scope)}"
         return f"/api/process/{what}{session}"
 
 

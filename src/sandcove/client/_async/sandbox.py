@@ -82,7 +82,7 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer):
         )
         self._agent = AsyncAgent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
-        self._env_scope = None
+        self._scope = None
         self._hooks = Hooks.of(on_command_start, on_output, on_command_complete)
         weakref.finalize(self, AsyncAgent.release, self._agent)
 

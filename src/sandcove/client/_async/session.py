@@ -26,7 +26,7 @@ class AsyncSession(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer):
         self._sandbox = sandbox  # an anonymous one is destroyed when nobody holds it
         self._agent = agent
         self._session_id = id
-        self._env_scope = id
+        self._scope = id
         self._hooks = sandbox._hooks  # noqa: SLF001 - a session is a part of its sandbox
 
     def __repr__(self) -> str:

@@ -50,8 +50,8 @@ class Commands:
 
     _agent: Agent
     _session_id: str
-    _env_scope: str | None
-    """The session whose environment `set_env_vars` changes; None: the whole sandbox."""
+    _scope: str | None
+    """The session that calls are about; None: the whole sandbox."""
     _hooks: Hooks | None
 
     @overload
@@ -180,7 +180,7 @@ class Commands:
         Of a sandbox: in all its sessions. Of a session: in that one.
         """
         changes = check_env_changes(env)
-        self._agent.call("POST", "/api/env", dict, SetEnv(env=changes, session_id=self._env_scope), repeatable=True)
+        self._agent.call("POST", "/api/env", dict, SetEnv(env=changes, session_id=self._scope), repeatable=True)
 
     def _execute(self, command: object, cwd: object, env: object, timeout: object) -> Execute:
         """The request, its arguments checked."""

@@ -48,7 +48,7 @@ class Processes:
 
     _agent: Agent
     _session_id: str
-    _env_scope: str | None
+    _scope: str | None
 
     def start_process(
         self,
@@ -153,7 +153,7 @@ class Processes:
         return Process(self._agent, info, self)
 
     def _of(self, what: str) -> str:
-        session = "" if self._env_scope is None else f"?session={quote(self._env_scope)}"
+        session = "" if self._scope is None else f"?session={quote(self._scope)}"
         return f"/api/process/{what}{session}"
 
 

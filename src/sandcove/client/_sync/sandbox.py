@@ -83,7 +83,7 @@ class Sandbox(Commands, Processes, Git, Transfer):
         )
         self._agent = Agent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
-        self._env_scope = None
+        self._scope = None
         self._hooks = Hooks.of(on_command_start, on_output, on_command_complete)
         weakref.finalize(self, Agent.release, self._agent)
 
