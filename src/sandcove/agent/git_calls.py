@@ -14,7 +14,7 @@ from sandcove.agent.checkout import Checkout
 from sandcove.agent.clock import timestamp
 from sandcove.agent.event_stream import EventStream
 from sandcove.agent.progress import Progress
-from sandcove.asgi import body, disconnected, json
+from sandcove.asgi import body, json, while_there
 from sandcove.errors import ExecutionTimeoutError, GitError, SandboxError
 from sandcove.wire.git import CheckoutAnswer, CheckoutEvent, CheckoutRequest, Phase
 
@@ -30,17 +30,8 @@ def git_routes(agent: Agent) -> list[Route]:
 
     async def checkout(http: Request) -> Response:
         call = Checkout(await body(http, CheckoutRequest), agent.sessions, agent.env, targets)
-        cloning = asyncio.ensure_future(in_time(call, lambda _: None))
-        left = asyncio.ensure_future(disconnected(http))
         try:
-            await asyncio.wait({cloning, left}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            left.cancel()
-            await over(cloning)
-        if cloning.cancelled():
-            raise SandboxError("the caller left before the clone was done")
-        try:
-            return json(cloning.result())
+            return json(await while_there(http, in_time(call, lambda _: None)))
         except GitError as error:
             # As the reference has it: a clone that failed is an answer, as a command that failed is.
             return json(call.failed(error))
