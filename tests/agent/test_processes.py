@@ -26,6 +26,7 @@ from sandcove import (
     SessionNotFoundError,
     get_sandbox,
 )
+from sandcove.agent.process import KILL_GRACE
 from tests.server.conftest import ask, served
 from tests.server.test_kills import end
 
@@ -371,6 +372,16 @@ def test_a_kill_that_comes_with_the_session_s_end_is_answered(own: Sandbox) -> N
         assert errors == []
         process.refresh()
         assert process.status == "killed"
+
+
+def test_many_whose_children_will_not_end_are_killed_in_the_time_of_one(own: Sandbox) -> None:
+    script = "(trap '' TERM; echo up; exec sleep 1001) & exec sleep 1002"
+    for process in [own.start_process(script) for _ in range(100)]:
+        process.wait_for_log("up", 30)
+    began = time.monotonic()
+    assert own.kill_all_processes() == 100
+    assert time.monotonic() - began < 3 * KILL_GRACE
+    assert own.exec("pgrep -c sleep").stdout == "0\n"
 
 
 def test_two_starts_with_one_id_are_one(session: Session) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -284,6 +285,22 @@ def test_callbacks(box: Sandbox) -> None:
     process.write_stdin("\n")
     assert process.wait(30) == 4
     assert (printed, codes) == ([("stdout", "a\n"), ("stderr", "b\n")], [4])
+
+
+def test_a_callback_may_wait_for_its_process(box: Sandbox) -> None:
+    codes: list[int] = []
+
+    async def later(waiting: Any) -> None:
+        codes.append(await waiting)
+
+    def on_exit(_: int) -> Any:
+        code = getattr(process, "_target", process).wait(30)
+        return codes.append(code) if isinstance(code, int) else later(code)
+
+    process = box.start_process("read; exit 5", on_exit=on_exit)
+    process.write_stdin("\n")
+    assert process.wait(30) == 5
+    assert codes == [5]
 
 
 def test_a_callback_that_raises_harms_nobody(box: Sandbox, caplog: pytest.LogCaptureFixture) -> None:

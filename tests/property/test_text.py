@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 from itertools import pairwise
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sandcove.agent.text import Text
+from sandcove.agent.text import Text, whole
 
 pieces = st.one_of(
     st.text(max_size=8).map(lambda text: text.encode("utf-8", "surrogatepass")),
@@ -61,3 +62,9 @@ def test_whole_text_needs_no_bytes_beside_it(content: str, places: list[int]) ->
 def test_byte_by_byte(data: bytes) -> None:
     text, exact, _ = run([data[i : i + 1] for i in range(len(data))])
     assert (text, exact) == (data.decode("utf-8", "replace"), data)
+
+
+@pytest.mark.parametrize("at", range(65_530, 65_540))
+def test_large_binary_output_is_decoded_as_if_at_once(at: int) -> None:
+    data = b"\xff" + b"x" * at + "é😀".encode() * 20_000 + b"\xf0\x9f"
+    assert whole(data) == (data.decode("utf-8", "replace"), base64.b64encode(data).decode())

@@ -60,6 +60,8 @@ class Agent:
     processes: Processes
     init: Init
     env: Mapping[str, str]
+    large: asyncio.Lock
+    """One large answer is made at a time."""
 
     def __init__(self) -> None:
         self._busy = 0
@@ -80,6 +82,7 @@ class Agent:
         self.init = init
         self.env = env
         self._refuse = refuse
+        self.large = asyncio.Lock()
 
     def _counted(self, app: ASGIApp) -> ASGIApp:
         """Notes when the sandbox was last in use; the question how long it has been idle is none."""
@@ -142,7 +145,7 @@ class Agent:
     async def execute(self, http: Request) -> Response:
         query(http)
         spec = await body(http, Execute)
-        return await execute(self.sessions, spec, http)
+        return await execute(self.sessions, spec, http, self.large)
 
     async def execute_stream(self, http: Request) -> Response:
         query(http, "heartbeat")

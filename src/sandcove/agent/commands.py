@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import shlex
 import time
 from collections.abc import Coroutine
@@ -23,12 +24,14 @@ from sandcove.errors import ExecutionTimeoutError, FileSystemError, InvalidReque
 from sandcove.wire.models import Execute, ExecuteAnswer
 from sandcove.wire.names import check_command, check_env, check_path, check_timeout
 
-__all__ = ["execute", "shown", "start", "timeout_error"]
+__all__ = ["INLINE", "execute", "shown", "start", "timeout_error"]
 
 KEEP = 32 * 1024 * 1024
 """Bytes of each stream that a collected answer holds; the rest is dropped, and `truncated` says so."""
 WATCH_AFTER = 0.02
 """Seconds that a collected command runs before its caller's connection is watched."""
+INLINE = 256 * 1024
+"""Bytes of output up to which an answer is made at once: a thread costs more."""
 
 
 def _check(request: Execute) -> bytes | None:
@@ -75,8 +78,11 @@ async def start(sessions: Sessions, spec: Execute, http: Request, keep: int | No
     return command
 
 
-async def execute(sessions: Sessions, spec: Execute, http: Request) -> Response:
+async def execute(sessions: Sessions, spec: Execute, http: Request, large: asyncio.Lock) -> Response:
     """Runs a command to its end. The caller's leaving ends it.
+
+    Args:
+        large: held while a large answer is made: that takes ten times as much memory as the output has.
 
     Raises:
         ExecutionTimeoutError: it was ended by its timeout; what it printed until then is in the details.
@@ -92,27 +98,38 @@ async def execute(sessions: Sessions, spec: Execute, http: Request) -> Response:
     finally:
         if not command.ended.done():
             await command.kill()
-    stdout, stdout_base64 = whole(command.output.kept("stdout"))
-    stderr, stderr_base64 = whole(command.output.kept("stderr"))
+    output = command.output.kept("stdout"), command.output.kept("stderr")
+    milliseconds = round((time.perf_counter() - began) * 1000, 3)
+    answer = functools.partial(_answer, command, spec, output, timed_out, milliseconds)
+    if sum(map(len, output)) <= INLINE:
+        return answer()
+    async with large:
+        return await asyncio.to_thread(answer)
+
+
+def _answer(
+    command: Command, spec: Execute, output: tuple[bytes, bytes], timed_out: bool, milliseconds: float
+) -> Response:
+    (out, out_base64), (err, err_base64) = map(whole, output)
     if timed_out:
-        partial: dict[str, Any] = {"stdout": stdout, "stderr": stderr}
-        if stdout_base64 is not None:
-            partial["stdoutBase64"] = stdout_base64
-        if stderr_base64 is not None:
-            partial["stderrBase64"] = stderr_base64
+        partial: dict[str, Any] = {"stdout": out, "stderr": err}
+        if out_base64 is not None:
+            partial["stdoutBase64"] = out_base64
+        if err_base64 is not None:
+            partial["stderrBase64"] = err_base64
         raise timeout_error(spec, **partial)
     exit_code = command.ended.result()
     return json(
         ExecuteAnswer(
             success=exit_code == 0,
             exit_code=exit_code,
-            stdout=stdout,
-            stderr=stderr,
-            stdout_base64=stdout_base64,
-            stderr_base64=stderr_base64,
+            stdout=out,
+            stderr=err,
+            stdout_base64=out_base64,
+            stderr_base64=err_base64,
             truncated=command.output.truncated,
             command=shown(spec),
-            duration=round((time.perf_counter() - began) * 1000, 3),
+            duration=milliseconds,
             timestamp=timestamp(),
         )
     )

@@ -162,7 +162,7 @@ class Process:
         await asyncio.wait({self.exit}, timeout=KILL_GRACE)
         # Its children may take longer. No other process gets its number while one of them is in its session.
         with contextlib.suppress(ContainerNotReadyError):
-            for _ in range(int((began + KILL_GRACE - time.monotonic()) / _LOOK_AGAIN)):
+            while time.monotonic() < began + KILL_GRACE:
                 if not await self._init.signal(self._pid, _NOTHING):
                     return
                 await asyncio.sleep(_LOOK_AGAIN)

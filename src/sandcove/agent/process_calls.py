@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandcove.agent.clock import timestamp
+from sandcove.agent.commands import INLINE
 from sandcove.agent.log_stream import LogStream
 from sandcove.agent.ports import wait_for_port
 from sandcove.agent.process import Process
@@ -31,15 +32,11 @@ __all__ = ["process_routes"]
 
 MOST_LOGS = 32 * 1024 * 1024
 """Bytes of each stream in one answer: the newest. `/stream` gives all that is kept."""
-_INLINE = 256 * 1024
-"""Bytes up to which an answer is made at once: a thread costs more."""
 
 
 class _Calls:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        # An answer of 32 MiB takes ten times as much memory while it is made.
-        self._answering = asyncio.Lock()
 
     async def start(self, http: Request) -> Response:
         spec = await body(http, StartProcess)
@@ -90,10 +87,10 @@ class _Calls:
     async def logs(self, http: Request) -> Response:
         query(http)
         process = self._process(http)
-        async with self._answering:
+        async with self._agent.large:
             stdout, stderr, more = process.log.newest(MOST_LOGS)
             answer = functools.partial(_logs_answer, process, process.log.end, stdout, stderr, more)
-            return answer() if len(stdout) + len(stderr) <= _INLINE else await asyncio.to_thread(answer)
+            return answer() if len(stdout) + len(stderr) <= INLINE else await asyncio.to_thread(answer)
 
     async def stream(self, http: Request) -> Response:
         """(ours) ``cursor``: an offset, or ``end``; ``timeout``: ms; ``output=false``: only the end."""

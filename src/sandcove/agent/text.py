@@ -8,6 +8,9 @@ import codecs
 __all__ = ["Text", "whole"]
 
 
+_PIECE = 64 * 1024
+
+
 class Text:
     """Bytes of a stream as text, chunk by chunk, no character split.
 
@@ -43,4 +46,7 @@ def whole(data: bytes) -> tuple[str, str | None]:
     try:
         return data.decode(), None
     except UnicodeDecodeError:
-        return data.decode("utf-8", "replace"), base64.b64encode(data).decode()
+        # Piece by piece: what is no text takes long to decode, and holds up all other threads meanwhile.
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        pieces = [decoder.decode(data[at : at + _PIECE]) for at in range(0, len(data), _PIECE)]
+        return "".join(pieces) + decoder.decode(b"", final=True), base64.b64encode(data).decode()

@@ -92,8 +92,9 @@ class Aside:
             log.exception("a function that was called beside the program failed")
 
     async def join(self) -> None:
-        """Returns when it has returned."""
-        await asyncio.wait({self._task})
+        """Returns when it has returned; at once when it is the one that asks."""
+        if asyncio.current_task() is not self._task:
+            await asyncio.wait({self._task})
 
 
 async def call_back(function: Callable[..., Awaitable[object] | object], *values: object) -> None:

@@ -106,8 +106,9 @@ class Aside:
             log.exception("a function that was called beside the program failed")
 
     def join(self) -> None:
-        """Returns when it has returned."""
-        self._thread.join()
+        """Returns when it has returned; at once when it is the one that asks."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
 
 def call_back(function: Callable[..., object], *values: object) -> None:
