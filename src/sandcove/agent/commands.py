@@ -63,7 +63,11 @@ async def _start(session: Session, spec: Execute, stdin: bytes | None, http: Req
 
     try:
         return await session.run(spec.command, cwd=spec.cwd, env=spec.env, stdin=stdin, keep=keep, wanted=wanted)
-    except OSError as error:
+    except (SandboxError, OSError) as error:
+        # If the session was deleted meanwhile, that is what counts.
+        session.check()
+        if isinstance(error, SandboxError):
+            raise
         where = f" ({error.filename})" if error.filename else ""
         raise FileSystemError(f"the command can't be started: {error.strerror or error}{where}") from None
 
@@ -89,6 +93,8 @@ async def execute(session: Session, spec: Execute, http: Request, large: asyncio
     finally:
         if not command.ended.done():
             await command.kill()
+    if not timed_out and command.ended.exception() is not None:
+        session.check()
     output = command.output.kept("stdout"), command.output.kept("stderr")
     milliseconds = round((time.perf_counter() - began) * 1000, 3)
     answer = functools.partial(_answer, command, spec, output, timed_out, milliseconds)
