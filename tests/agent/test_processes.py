@@ -18,6 +18,7 @@ import pytest
 from bench import processes
 from sandcove import (
     ContainerNotReadyError,
+    ExecutionTimeoutError,
     ProcessEndedError,
     ProcessNotFoundError,
     Sandbox,
@@ -325,6 +326,35 @@ def test_deleting_a_session_ends_what_is_just_about_to_begin_in_it(own: Sandbox)
         assert own.exec("ls -A /var/lib/sandcove/sessions").stdout in ("", "default\n")
 
 
+def test_what_meets_a_session_that_is_being_deleted_is_told_that(own: Sandbox) -> None:
+    outcomes: set[str] = set()
+
+    def run(number: int) -> None:
+        for _ in range(15):
+            for call in (
+                lambda: own.create_session("brief", isolation=number % 2 == 0).exec("true"),
+                lambda: own.get_session("brief").start_process("echo on").wait(30),
+                lambda: own.get_session("brief").exec("true"),
+                lambda: own.delete_session("brief"),
+            ):
+                try:
+                    call()
+                except SandboxError as error:
+                    outcomes.add(error.code)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert outcomes <= {"SESSION_EXISTS", "SESSION_NOT_FOUND"}, outcomes
+    for name in own.list_sessions():
+        if name != "default":
+            own.delete_session(name)
+    assert own.exec("timeout 5 pidwait -f '^sleep 1001'; pgrep -c '^bash'").stdout == "1\n"
+    assert own.exec("ls -A /var/lib/sandcove/sessions").stdout in ("", "default\n")
+
+
 def test_a_session_of_a_thousand_folders_within_each_other_is_deleted(own: Sandbox) -> None:
     session = own.create_session("deep", isolation=False)
     session.exec("true")
@@ -382,6 +412,27 @@ def test_many_whose_children_will_not_end_are_killed_in_the_time_of_one(own: San
     assert own.kill_all_processes() == 100
     assert time.monotonic() - began < 3 * KILL_GRACE
     assert own.exec("pgrep -c sleep").stdout == "0\n"
+
+
+def test_a_port_is_found_among_many_connections(session: Session) -> None:
+    code = """
+import socket
+server = socket.create_server(("127.0.0.1", 4000))
+held = [(socket.create_connection(("127.0.0.1", 4000)), server.accept()) for _ in range(200)]
+print("up", flush=True)
+input()
+late = socket.create_server(("::1", 4001), family=socket.AF_INET6), socket.create_server(("127.0.0.1", 4002))
+input()
+"""
+    process = session.start_process(["python3", "-c", code])
+    process.wait_for_log("up", 30)
+    session.wait_for_port(4000, 30)
+    for port in (4001, 4002):
+        with pytest.raises(ExecutionTimeoutError):
+            session.wait_for_port(port, 0.05)
+    process.write_stdin("\n")
+    session.wait_for_port(4001, 30)
+    session.wait_for_port(4002, 30)
 
 
 def test_two_starts_with_one_id_are_one(session: Session) -> None:

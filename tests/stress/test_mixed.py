@@ -74,7 +74,7 @@ class Crowd:
         errors = (self._folder / f"{number}-{generation}.err").open("w+b")
         arguments = [str(number), kind, f"{self._seed}-{number}-{generation}", str(count), str(self._folder)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.stress.client", *arguments],
+            [sys.executable, "-X", "faulthandler", "-m", "tests.stress.client", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

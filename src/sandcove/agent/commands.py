@@ -20,7 +20,7 @@ from sandcove.agent.sessions import Sessions
 from sandcove.agent.shell import Command
 from sandcove.agent.text import whole
 from sandcove.asgi import disconnected, json
-from sandcove.errors import ExecutionTimeoutError, FileSystemError, InvalidRequestError
+from sandcove.errors import ExecutionTimeoutError, FileSystemError, InvalidRequestError, SandboxError
 from sandcove.wire.models import Execute, ExecuteAnswer
 from sandcove.wire.names import check_command, check_env, check_path, check_timeout
 
@@ -69,6 +69,9 @@ async def start(sessions: Sessions, spec: Execute, http: Request, keep: int | No
     except BaseException as error:
         if path is not None:
             drop(path)
+        if isinstance(error, SandboxError | OSError):
+            # If the session was deleted meanwhile, that is what counts.
+            session.check()
         if isinstance(error, OSError):
             where = f" ({error.filename})" if error.filename else ""
             raise FileSystemError(f"the command can't be started: {error.strerror or error}{where}") from None
@@ -98,6 +101,8 @@ async def execute(sessions: Sessions, spec: Execute, http: Request, large: async
     finally:
         if not command.ended.done():
             await command.kill()
+    if not timed_out and command.ended.exception() is not None:
+        sessions.get(spec.id)
     output = command.output.kept("stdout"), command.output.kept("stderr")
     milliseconds = round((time.perf_counter() - began) * 1000, 3)
     answer = functools.partial(_answer, command, spec, output, timed_out, milliseconds)

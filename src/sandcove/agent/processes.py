@@ -11,7 +11,13 @@ from collections.abc import Mapping
 
 from sandcove.agent.process import Process
 from sandcove.agent.sessions import Session
-from sandcove.errors import InvalidRequestError, PathNotFoundError, ProcessAlreadyExistsError, ProcessNotFoundError
+from sandcove.errors import (
+    InvalidRequestError,
+    PathNotFoundError,
+    ProcessAlreadyExistsError,
+    ProcessNotFoundError,
+    SandboxError,
+)
 from sandcove.wire.models import StartProcess
 from sandcove.wire.names import check_command, check_env, check_path, check_process_id, check_timeout
 
@@ -78,6 +84,9 @@ class Processes:
                     env=env,
                     cwd=cwd,
                 )
+        except SandboxError:
+            session.check()  # it could not start because the session was deleted meanwhile: that is what counts
+            raise
         finally:
             self._starting.discard(id_)
         process.auto_cleanup = options.auto_cleanup

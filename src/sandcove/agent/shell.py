@@ -236,9 +236,7 @@ class Shell:
                 await self._init.signal(self._pid, signal.SIGKILL)
         if self._keeping is not None:
             self._keeping.cancel()
-        for folder in (self._run, self._state):
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(delete_tree, folder)
+        await asyncio.to_thread(_delete, self._run, self._state)
 
     # --- one command ------------------------------------------------------------------------------------
 
@@ -486,6 +484,12 @@ class Shell:
         except SandboxError as error:
             self._current = None
             running.fail(error)
+
+
+def _delete(*folders: Path) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            delete_tree(folder)
 
 
 def _records(words: list[str]) -> bytes:
