@@ -94,11 +94,18 @@ def test_the_memory_of_this_process_is_told() -> None:
         with pytest.raises(PermissionError):
             processes.proportional_memory([os.getpid()])
     assert processes.agents([os.getpid()]) == [os.getpid()]
-    with processes.peak_memory([os.getpid()]) as peak:
-        block = bytearray(50_000_000)
-        block[::4096] = b"x" * len(block[::4096])
-        del block
-    assert 40 < peak.over_idle < 80
+    # In a process that does nothing else: of one that has run for long the kernel may take back much at any time.
+    code = """
+import os
+from bench.processes import peak_memory
+with peak_memory([os.getpid()]) as peak:
+    block = bytearray(50_000_000)
+    block[::4096] = b"x" * len(block[::4096])
+    del block
+print(peak.over_idle)
+"""
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert 40 < float(told) < 80
 
 
 def test_what_is_left_of_a_folder_is_found(tmp_path: Path) -> None:

@@ -162,12 +162,19 @@ class Process:
         await asyncio.wait({self.exit}, timeout=KILL_GRACE)
         # Its children may take longer. No other process gets its number while one of them is in its session.
         with contextlib.suppress(ContainerNotReadyError):
-            while time.monotonic() < began + KILL_GRACE:
-                if not await self._init.signal(self._pid, _NOTHING):
-                    return
-                await asyncio.sleep(_LOOK_AGAIN)
-            await self._init.signal(self._pid, signal.SIGKILL)
+            if not await self._all_gone(began + KILL_GRACE):
+                await self._init.signal(self._pid, signal.SIGKILL)
+                await asyncio.wait({self.exit})
+                await self._all_gone(began + 2 * KILL_GRACE)
         await asyncio.wait({self.exit})
+
+    async def _all_gone(self, deadline: float) -> bool:
+        """Returns when nothing is left of it, or the time is over: then False."""
+        while await self._init.signal(self._pid, _NOTHING):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN)
+        return True
 
     async def run(self, timeout: float | None) -> None:
         """Returns when it has ended; kills it when that takes longer than `timeout` seconds."""
