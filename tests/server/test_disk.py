@@ -12,7 +12,7 @@ import pytest
 
 from bench import processes
 from sandcove import FileSystemError, Sandbox, SandboxError, get_sandbox, list_sandboxes
-from tests.conftest import sandcove_home
+from tests.conftest import COMMAND, sandcove_home
 from tests.server.conftest import ask, server_pid
 from tests.server.test_kills import end
 
@@ -26,8 +26,7 @@ def small(capable: None) -> Iterator[Path]:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m,mode=700", "tmpfs", home], check=True)
         try:
             yield home
-            subprocess.run(["fuser", "-s", "-k", "-TERM", "-m", str(home)], check=False)
-            processes.all_gone(home, within=10)
+            subprocess.run([COMMAND, "stop"], check=False, capture_output=True, timeout=60)
         finally:
             subprocess.run(["umount", "-l", home], check=True)
 
