@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +123,22 @@ def test_many_creates_while_the_zygote_is_killed(served: Path) -> None:
     assert all("call again" in str(error) or "zygote" in str(error) for error in failures), failures
     with Sandbox() as box:
         assert box.exec("echo new").stdout == "new\n"
+
+
+def test_a_zygote_whose_server_ends_while_it_gets_ready_ends_silently(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        ours.send(os.fsencode(tmp_path))
+    with theirs:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "sandcove.runtimes.local.zygote", str(theirs.fileno()), "sandcove.agent.main"],
+            pass_fds=(theirs.fileno(),),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("who", ["the agent", "its helpers", "bwrap", "the first process", "all"])

@@ -35,7 +35,8 @@ def footprint(home: Path) -> Footprint:
     return Footprint(
         descriptors=len(os.listdir(f"/proc/{pid}/fd")),
         processes=len(processes.of_home(home)),
-        mounts=len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines()),
+        # Those of other programs come and go in the same namespace.
+        mounts=Path(f"/proc/{pid}/mountinfo").read_text().count(f" {home}/"),
         files=sum(len(files) + len(folders) for _, folders, files in os.walk(home)),
     )
 

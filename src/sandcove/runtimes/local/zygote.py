@@ -154,7 +154,8 @@ def main() -> None:
     # and the kernel reaps them.
     linux.become_subreaper()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    control.send(b"ready")
+    with contextlib.suppress(BrokenPipeError):  # the server has ended meanwhile
+        control.send(b"ready")
     while True:
         data, fds = linux.receive_fds(control, 64, 4)
         if not data:
