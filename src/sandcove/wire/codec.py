@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any, TypeVar
 
 import msgspec
 
 from sandcove.errors import InvalidRequestError
 
-__all__ = ["decode", "decode_json", "encode"]
+__all__ = ["decode", "decode_json", "decoder_of", "encode"]
 
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+_making = threading.Lock()
+os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
 
 encode = _encoder.encode
+
+
+def decoder_of(type: type[T]) -> msgspec.json.Decoder[T]:
+    """The decoder of a type.
+
+    It is made by one thread at a time: two that have msgspec 0.22 look at the same struct for the first time at once
+    end the process with a segmentation fault.
+    """
+    found = _decoders.get(type)
+    if found is None:
+        with _making:
+            found = _decoders[type] = msgspec.json.Decoder(type)
+    return found
 
 
 def decode(body: bytes | bytearray | memoryview, type: type[T]) -> T:
@@ -24,11 +41,8 @@ def decode(body: bytes | bytearray | memoryview, type: type[T]) -> T:
     Raises:
         InvalidRequestError: it is no JSON, or a field is missing, unknown or of another type.
     """
-    decoder = _decoders.get(type)
-    if decoder is None:
-        decoder = _decoders[type] = msgspec.json.Decoder(type)
     try:
-        return decoder.decode(body)  # type: ignore[no-any-return]
+        return decoder_of(type).decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"the request body does not fit {type.__name__}: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

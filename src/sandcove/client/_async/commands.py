@@ -34,14 +34,14 @@ from sandcove.errors import (
     error_from_wire,
 )
 from sandcove.wire import events
-from sandcove.wire.codec import encode
+from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.models import Execute, ExecuteAnswer, SetEnv
 from sandcove.wire.sse import SseDecoder
 
 __all__ = ["AsyncCommands"]
 
-_answers = msgspec.json.Decoder(ExecuteAnswer)
-_events = msgspec.json.Decoder(events.ExecEvent)
+_answers = decoder_of(ExecuteAnswer)
+_events = decoder_of(events.ExecEvent)
 
 
 class AsyncCommands:

@@ -13,14 +13,14 @@ from sandcove.client.check import StrPath, check_callback, check_count, check_pa
 from sandcove.client.endpoint import Broken
 from sandcove.client.results import GitCheckout, GitProgress
 from sandcove.errors import InvalidRequestError, SandboxNetworkError, error_from_wire
-from sandcove.wire.codec import encode
+from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.git import CheckoutAnswer, CheckoutEvent, CheckoutRequest, LoginRequest
 from sandcove.wire.repository import check_branch, check_credentials, check_target, parse_repository
 from sandcove.wire.sse import SseDecoder
 
 __all__ = ["AsyncGit"]
 
-_events = msgspec.json.Decoder(CheckoutEvent)
+_events = decoder_of(CheckoutEvent)
 
 
 class AsyncGit:

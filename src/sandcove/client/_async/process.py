@@ -15,6 +15,7 @@ from sandcove.client.endpoint import Broken
 from sandcove.client.results import LogEvent, ProcessLogs, when
 from sandcove.errors import ProcessEndedError, SandboxNetworkError, error_from_wire
 from sandcove.wire import events, models
+from sandcove.wire.codec import decoder_of
 from sandcove.wire.http import quote
 from sandcove.wire.sse import SseDecoder
 
@@ -26,7 +27,7 @@ SEARCHED = 64 * 1024
 AT_ONCE = 16 * 1024 * 1024
 """Bytes for standard input that go out in one request."""
 
-_events = msgspec.json.Decoder(events.LogEvent)
+_events = decoder_of(events.LogEvent)
 
 
 class _Killed(msgspec.Struct):

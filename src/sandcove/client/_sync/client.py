@@ -18,7 +18,7 @@ from sandcove.client.results import log
 from sandcove.errors import SandboxError, SandboxNetworkError, ServiceUnavailableError, error_from_wire
 from sandcove.home import Home
 from sandcove.wire import WIRE_VERSION
-from sandcove.wire.codec import encode
+from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.http import quote
 from sandcove.wire.models import CreateSandbox, SandboxInfo, SandboxList, ServerInfo
 
@@ -207,7 +207,7 @@ def answer(body: bytes, type: type[T]) -> T:
         SandboxNetworkError: it is none that this client understands.
     """
     try:
-        return msgspec.json.decode(body, type=type)
+        return decoder_of(type).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SandboxNetworkError(f"the other end's answer is not what this client understands: {error}") from None
 
