@@ -9,6 +9,7 @@
     init_messages.py  what the two say to each other
     sessions.py       sessions by name, each with a shell
     shell.py          one long-lived bash: runs commands, survives them, keeps their state
+    shell_state.py    that state, in files that outlast it
     bash.py           what the agent says to bash
     exported.py       what bash says of its variables
     scratch.py        the agent's own files where user code can write too

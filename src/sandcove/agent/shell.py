@@ -16,24 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from math import inf
 from pathlib import Path
 
 from sandcove.agent import bash, scratch
-from sandcove.agent.exported import exported
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.output import Output, bytes_waiting
+from sandcove.agent.shell_state import ShellState, records
 from sandcove.errors import SandboxError, SessionNotFoundError
 from sandcove.trees import delete_tree
 
 __all__ = ["Command", "Shell"]
-
-_log = logging.getLogger("sandcove.agent")
 
 BASH = "/bin/bash"
 SETTLE_MS = 1000
@@ -42,8 +38,6 @@ KEEP_AFTER = 0.2
 _LONGEST_RECORD = 8192
 _CHECK_AFTER = 1.0
 """Seconds after which a command that still runs is checked on, and every so many from then on."""
-_QUICK = 256 * 1024
-"""Bytes of a state that are read at once; what is longer is read beside other calls."""
 _LAUNCHES = 3
 """How often a command is given to a shell that ends, or can't work any more, before the command has begun."""
 
@@ -103,6 +97,7 @@ class Shell:
         self._init = init
         self._run = run
         self._state = state
+        self._known = ShellState(run, state)
         self._env = env
         self._number = 0
         self._last_code = 0
@@ -167,8 +162,7 @@ class Shell:
 
     def set_env(self, env: dict[str, str | None]) -> None:
         """Sets and removes variables for the commands that start after this."""
-        new = _records([name if value is None else f"{name}={value}" for name, value in env.items()])
-        scratch.replace(self._state / "env", scratch.read(self._state / "env")[0] + new)
+        self._known.change(env)
         self._env_changed = True
 
     async def kill(self, command: Command) -> None:
@@ -181,19 +175,7 @@ class Shell:
     async def environment(self) -> dict[str, str]:
         """The variables that it exports; the last that it has told, while a command runs."""
         await self.settle()
-        saved = self._saved()
-        if not saved:
-            env = dict(self._env)
-        else:
-            env = exported(saved) if len(saved) <= _QUICK else await asyncio.to_thread(exported, saved)
-        for record in scratch.read(self._state / "env")[0].split(b"\0")[:-1]:
-            name, equals, value = os.fsdecode(record).partition("=")
-            if not name:
-                continue  # it is none of ours
-            if equals:
-                env[name] = value
-            else:
-                env.pop(name, None)
+        env = await self._known.exported(self._env)
         # What a shell sets for itself: a new one sets them anew.
         for name in ("OLDPWD", "SHLVL", "_"):
             env.pop(name, None)
@@ -209,12 +191,7 @@ class Shell:
 
     def keep(self) -> None:
         """Writes the state to where it outlasts the room."""
-        saved = self._written()
-        if saved:
-            try:
-                scratch.replace(self._state / "saved", saved)
-            except OSError as error:
-                _log.warning("the state of a session could not be kept: %s", error)
+        self._known.keep()
 
     def check(self) -> None:
         """Raises `SessionNotFoundError` when it is not to be used any more."""
@@ -228,6 +205,7 @@ class Shell:
         with contextlib.suppress(OSError):
             self._state.rename(gone)
         self._state = gone
+        self._known = ShellState(self._run, gone)
 
     async def end(self) -> None:
         """Kills the shell with all that it started, after `forget`."""
@@ -274,7 +252,7 @@ class Shell:
         opened: list[int] = []
         try:
             words = [command] if isinstance(command, str) else command
-            _write(folder, f"{number}.command", _records(words))
+            _write(folder, f"{number}.command", records(words))
             for name in ("out", "err"):
                 os.mkfifo(f"{number}.{name}", 0o600, dir_fd=folder)
                 flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -284,8 +262,8 @@ class Shell:
             apart = cwd is not None or env is not None
             if apart:
                 pairs = [f"{name}={value}" for name, value in (env or {}).items()]
-                _write(folder, f"{number}.env", _records([cwd or self.cwd, *pairs]))
-            new_env = scratch.read(self._state / "env")[0] if self._env_changed else b""
+                _write(folder, f"{number}.env", records([cwd or self.cwd, *pairs]))
+            new_env = self._known.changes() if self._env_changed else b""
             if new_env:
                 _write(folder, f"{number}.newenv", new_env)
             running = Command(self, number, Output(opened[0], opened[1], keep=keep))
@@ -343,9 +321,7 @@ class Shell:
     def _forget_env(self, applied: bytes) -> None:
         """These changes are in the shell, and will be in its saved state; later ones are not yet."""
         if applied:
-            left = scratch.read(self._state / "env")[0].removeprefix(applied)
-            scratch.replace(self._state / "env", left)
-            self._env_changed = bool(left)
+            self._env_changed = bool(self._known.heard(applied))
 
     def _check_on(self, running: Command) -> None:
         """A shell that reads on without having told the command's end never will (`set -n`, say)."""
@@ -389,15 +365,7 @@ class Shell:
     async def _start(self) -> None:
         self.check()
         loop = asyncio.get_running_loop()
-        self._state.mkdir(parents=True, exist_ok=True)
-        saved = self._saved()
-        if saved:
-            scratch.replace(self._run / "saved", saved)
-        if bash.state_number(saved) == inf:
-            # It is the last word of the shell before, not of this one: from here on it is that of its command.
-            scratch.replace(self._run / f"state.{self._number % 2}", bash.numbered(saved, self._number))
-            (self._run / "state.exit").unlink(missing_ok=True)
-        text = bash.boot(self._run, self._run / "saved" if saved else None)
+        text = bash.boot(self._run, self._known.hand_over(self._number))
         scratch.replace(self._run / "boot", text.encode())
         # Bash names its script in its messages; by a link of this name they read as usual.
         (self._run / "bash").unlink(missing_ok=True)
@@ -435,18 +403,6 @@ class Shell:
                 await self._ready
             self.check()
         await self._ready
-
-    def _written(self) -> bytes:
-        """The newest state that bash has written to its end; empty if there is none."""
-        # By the numbers of their commands: two that are written in one tick of the clock have the same time.
-        states = [scratch.read(self._run / f"state.{name}")[0] for name in ("0", "1", "exit")]
-        newest = max(states, key=bash.state_number)
-        return newest if bash.state_number(newest) >= 0 else b""
-
-    def _saved(self) -> bytes:
-        """The state that a new shell has to take up."""
-        kept = scratch.read(self._state / "saved")[0]
-        return self._written() or (kept if bash.state_number(kept) >= 0 else b"")
 
     def _children(self) -> list[int]:
         """What earlier commands left running: jobs in the background, and orphans that the shell has adopted."""
@@ -490,10 +446,6 @@ def _delete(*folders: Path) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             delete_tree(folder)
-
-
-def _records(words: list[str]) -> bytes:
-    return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
 
 
 def _write(folder: int, name: str, data: bytes) -> None:
