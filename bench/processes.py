@@ -110,17 +110,22 @@ def mounts_below(home: Path) -> list[str]:
     return [point for point in (line.split()[4] for line in lines) if point.startswith(f"{home}/")]
 
 
-def all_gone(home: Path, within: float, also: Mapping[int, str] | None = None) -> dict[int, str]:
+def all_gone(
+    home: Path, within: float, also: Mapping[int, str] | None = None, only: set[int] | None = None
+) -> dict[int, str]:
     """Waits up to `within` seconds for the folder's processes to end, and returns those that did not.
 
     Args:
         also: others to wait for: what `of_home` said before the server was stopped.
+        only: of all these, just those.
     """
     deadline = time.monotonic() + within
 
     def there() -> dict[int, str]:
         # A server that this process started is a zombie when it has ended: nobody waits for it.
         known = dict(also or {}) | of_home(home)
+        if only is not None:
+            known = {pid: command for pid, command in known.items() if pid in only}
         return {pid: command for pid, command in known.items() if _state_and_parent(pid)[0] not in (b"Z", b"X")}
 
     while left := there():
