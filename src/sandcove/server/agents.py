@@ -64,9 +64,14 @@ class AgentConnection(asyncio.Protocol):
         return connection
 
     @property
+    def quiet(self) -> bool:
+        """As far as is known here, without asking the kernel, it is `usable`."""
+        return not self._lost and not self._arrived
+
+    @property
     def usable(self) -> bool:
         """It is open still, and has nothing to say that nobody asked for."""
-        if self._lost or self._arrived:
+        if not self.quiet:
             return False
         try:
             self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -188,7 +193,7 @@ class Agents:
     def done(self, path: Path, connection: AgentConnection) -> None:
         """The answer is at its end: keeps the connection, or closes it."""
         count = len(self._idle.get(path, ()))
-        if connection.parser.reusable and count < MOST_IDLE and connection.usable:
+        if connection.parser.reusable and count < MOST_IDLE and connection.quiet:
             self._idle.setdefault(path, []).append(connection)
             connection.on_lost = lambda: self._forget(path, connection)
         else:

@@ -108,8 +108,7 @@ class Server:
         target = "/api/" + quote(http.path_params["rest"])
         if query := http.scope["query_string"]:
             target += "?" + query.decode("latin-1")
-        path = self._home.agent_socket(sandbox.record.id)
-        return Relay(http, self._agents, path, target, lambda: self._sandboxes.wake(sandbox))
+        return Relay(http, self._agents, sandbox.socket, target, lambda: self._sandboxes.wake(sandbox))
 
     def _named(self, http: Request) -> Sandbox:
         return self._sandboxes.get(http.path_params["id"])
@@ -122,13 +121,14 @@ class Server:
             return Route(path, endpoint, methods=[method])
 
         return [
+            # The first that is tried: all that happens inside a sandbox goes this way.
+            Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=_ALL_METHODS),
             route("GET", "/v1/server", self.info),
             route("POST", "/v1/server/stop", self.stop_server),
             Route("/v1/sandboxes", self.sandboxes, methods=["GET", "POST"]),
             Route("/v1/sandboxes/{id}", self.sandbox, methods=["GET", "DELETE"]),
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
-            Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=_ALL_METHODS),
         ]
 
     async def sandboxes(self, http: Request) -> Response:

@@ -34,10 +34,11 @@ def _now() -> str:
 
 
 class Sandbox:
-    """One sandbox: its record, and its room while it runs."""
+    """One sandbox: its record, its agent's socket, and its room while it runs."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, socket: Path) -> None:
         self.record = record
+        self.socket = socket
         self.state = State.ASLEEP
         self.room: Room | None = None
         self.turn = asyncio.Lock()
@@ -66,7 +67,7 @@ class Sandboxes:
                 await self._runtime.delete(self._home.sandbox(record.id))
                 self._registry.remove(record.id)
             else:
-                self._all[record.id] = Sandbox(record)
+                self._all[record.id] = Sandbox(record, self._home.agent_socket(record.id))
         for folder in self._home.sandboxes.iterdir():
             if folder.name not in self._all:
                 await self._runtime.delete(folder)
@@ -105,7 +106,7 @@ class Sandboxes:
             sleep_after=record.sleep_after,
             runtime=self._runtime.name,
             isolation=room.isolation if room is not None else None,
-            agent_socket=str(self._home.agent_socket(record.id)) if room is not None and local else None,
+            agent_socket=str(sandbox.socket) if room is not None and local else None,
             note=record.note,
         )
 
@@ -132,7 +133,7 @@ class Sandboxes:
             try:
                 await self.wake(sandbox)
                 if spec.env:
-                    await ask(self._home.agent_socket(sandbox_id), "POST", "/api/env", {"env": spec.env})
+                    await ask(sandbox.socket, "POST", "/api/env", {"env": spec.env})
             except SandboxNotFoundError:
                 # It was destroyed while this call waited for it.
                 continue
@@ -149,7 +150,7 @@ class Sandboxes:
         async with sandbox.turn:
             _still_there(sandbox)
             if sandbox.room is not None:
-                if _answers(self._home.agent_socket(sandbox.record.id)):
+                if _answers(sandbox.socket):
                     return
                 # Its agent is gone, and the room about to follow.
                 await sandbox.room.end()
@@ -159,7 +160,7 @@ class Sandboxes:
                 sandbox.become(State.ASLEEP)
             sandbox.become(State.STARTING)
             sandbox_id = sandbox.record.id
-            spec = RoomSpec(sandbox_id, self._home.sandbox(sandbox_id), self._home.agent_socket(sandbox_id))
+            spec = RoomSpec(sandbox_id, self._home.sandbox(sandbox_id), sandbox.socket)
             try:
                 room = await self._runtime.open(spec)
             except BaseException:
@@ -181,7 +182,7 @@ class Sandboxes:
             _still_there(sandbox)
             if sandbox.room is not None:
                 try:
-                    await self._rest(sandbox.record.id, Rest(if_idle=if_idle))
+                    await self._rest(sandbox, Rest(if_idle=if_idle))
                 except ConflictError:
                     return
                 except (SandboxError, OSError) as error:
@@ -189,12 +190,12 @@ class Sandboxes:
                 await self._end_room(sandbox)
                 self.touch(sandbox, note=None)
 
-    async def _rest(self, sandbox_id: str, rest: Rest) -> None:
+    async def _rest(self, sandbox: Sandbox, rest: Rest) -> None:
         """Has the agent get ready for the end of its room, so that no caller's request gets lost in it."""
-        path, aside = self._home.agent_socket(sandbox_id), self._home.resting_socket(sandbox_id)
-        await ask(path, "POST", "/api/rest", rest)
+        aside = self._home.resting_socket(sandbox.record.id)
+        await ask(sandbox.socket, "POST", "/api/rest", rest)
         # Who comes later finds nobody, and asks this server to wake the sandbox; who came before is answered.
-        path.rename(aside)
+        sandbox.socket.rename(aside)
         try:
             await ask(aside, "POST", "/api/refuse")
         finally:
@@ -249,7 +250,7 @@ class Sandboxes:
             labels=dict(spec.labels or {}),
         )
         self._registry.put(record)
-        sandbox = self._all[sandbox_id] = Sandbox(record)
+        sandbox = self._all[sandbox_id] = Sandbox(record, self._home.agent_socket(sandbox_id))
         return sandbox
 
     def _change(self, sandbox: Sandbox, spec: CreateSandbox) -> None:

@@ -9,7 +9,6 @@ import time
 
 from sandcove.asgi import Listener
 from sandcove.errors import SandboxError
-from sandcove.home import Home
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.relay import ask
 
@@ -18,7 +17,7 @@ __all__ = ["reap", "wait_until_idle"]
 _log = logging.getLogger("sandcove.server")
 
 
-async def reap(sandboxes: Sandboxes, home: Home) -> None:
+async def reap(sandboxes: Sandboxes) -> None:
     """Runs until cancelled. Each sandbox is looked at when it could be due, not more often.
 
     The agent knows when its sandbox was last in use (callers on this machine talk to it directly), so it is asked.
@@ -32,18 +31,18 @@ async def reap(sandboxes: Sandboxes, home: Home) -> None:
         for sandbox in due:
             due[sandbox] = min(due[sandbox], now + sandbox.record.sleep_after / 1000)
             if due[sandbox] <= now:
-                due[sandbox] = now + await _look(sandboxes, sandbox, home)
+                due[sandbox] = now + await _look(sandboxes, sandbox)
         timeout = min(due.values(), default=now + 3600) - time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.001, timeout)):
                 await sandboxes.changed.wait()
 
 
-async def _look(sandboxes: Sandboxes, sandbox: Sandbox, home: Home) -> float:
+async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
     """Ends the sandbox's room if it is due; gives the seconds until the next look."""
     limit = sandbox.record.sleep_after / 1000
     try:
-        activity = await ask(home.agent_socket(sandbox.record.id), "GET", "/api/activity")
+        activity = await ask(sandbox.socket, "GET", "/api/activity")
         idle = 0.0 if activity["busy"] else activity["idle"] / 1000
         if idle < limit:
             return limit - idle

@@ -57,7 +57,7 @@ async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, 
         ready()
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(reap(sandboxes, home)),
+                group.create_task(reap(sandboxes)),
                 group.create_task(asyncio.to_thread(_empty_trash, home.trash)),
             ]
             if auto and settings.idle_stop > 0:
