@@ -32,7 +32,6 @@
     git.py            a git that runs for it, with the secret that it is told
     progress.py       what git says of its progress
     complaint.py      what it says when it fails, and what to do
-    clock.py          the time as the wire has it
     memory.py         what a sandbox remembers across sleep: environment and sessions
 
 User code never runs beside the agent: it lives in PID namespaces nested in the room's, with no

@@ -14,7 +14,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove.agent import files
-from sandcove.agent.clock import timestamp
 from sandcove.agent.command_stream import CommandStream
 from sandcove.agent.commands import execute
 from sandcove.agent.file_events import FileEvents
@@ -27,6 +26,7 @@ from sandcove.agent.sessions import Sessions
 from sandcove.agent.transfer import FileDownload, FolderDownload, receive_file, receive_folder
 from sandcove.asgi import application, body, json
 from sandcove.errors import ConflictError, ContainerNotReadyError, InvalidRequestError, error_to_wire
+from sandcove.wire.clock import timestamp
 from sandcove.wire.models import (
     DEFAULT_SESSION,
     CreateSession,

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from sandcove.agent.clock import timestamp
 from sandcove.agent.complaint import complaint, no_branch, no_git
 from sandcove.agent.files import delete, make_folder
 from sandcove.agent.git import (
@@ -32,6 +31,7 @@ from sandcove.agent.init import Init
 from sandcove.agent.progress import Progress
 from sandcove.agent.sessions import Sessions
 from sandcove.errors import GitError, InvalidRequestError, PathExistsError, SandboxError
+from sandcove.wire.clock import timestamp
 from sandcove.wire.git import CheckoutAnswer, CheckoutRequest
 from sandcove.wire.repository import check_branch, check_credentials, check_target, parse_repository
 

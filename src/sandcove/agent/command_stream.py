@@ -9,7 +9,6 @@ from typing import Any
 
 from starlette.requests import Request
 
-from sandcove.agent.clock import timestamp
 from sandcove.agent.commands import shown, start, timeout_error
 from sandcove.agent.event_stream import EventStream
 from sandcove.agent.output import Stream
@@ -17,6 +16,7 @@ from sandcove.agent.sessions import Sessions
 from sandcove.agent.shell import Command
 from sandcove.agent.text import Text
 from sandcove.errors import SandboxError
+from sandcove.wire.clock import timestamp
 from sandcove.wire.events import ExecEvent
 from sandcove.wire.models import Execute, ExecuteAnswer
 

@@ -14,13 +14,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandcove.agent.clock import timestamp
 from sandcove.agent.inputs import drop
 from sandcove.agent.sessions import Sessions
 from sandcove.agent.shell import Command
 from sandcove.agent.text import whole
 from sandcove.asgi import disconnected, json
 from sandcove.errors import ExecutionTimeoutError, FileSystemError, InvalidRequestError, SandboxError
+from sandcove.wire.clock import timestamp
 from sandcove.wire.models import Execute, ExecuteAnswer
 from sandcove.wire.names import check_command, check_env, check_path, check_timeout
 

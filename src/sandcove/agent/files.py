@@ -16,7 +16,6 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Literal
 
 from sandcove.errors import (
@@ -28,6 +27,7 @@ from sandcove.errors import (
     TooLargeError,
 )
 from sandcove.trees import delete_tree
+from sandcove.wire.clock import timestamp
 from sandcove.wire.models import FileInfo, Permissions
 
 __all__ = [
@@ -293,9 +293,7 @@ def _info(path: str, status: os.stat_result, relative: str) -> FileInfo:
         relative_path=text(relative),
         type=kind,
         size=status.st_size,
-        modified_at=datetime.fromtimestamp(status.st_mtime, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z"),
+        modified_at=timestamp(status.st_mtime),
         mode=stat.filemode(mode)[1:],
         permissions=Permissions(
             readable=bool(mode & 0o400), writable=bool(mode & 0o200), executable=bool(mode & 0o100)

@@ -11,11 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandcove.agent.checkout import Checkout
-from sandcove.agent.clock import timestamp
 from sandcove.agent.event_stream import EventStream
 from sandcove.agent.progress import Progress
 from sandcove.asgi import body, json, while_there
 from sandcove.errors import ExecutionTimeoutError, GitError, SandboxError
+from sandcove.wire.clock import timestamp
 from sandcove.wire.git import CheckoutAnswer, CheckoutEvent, CheckoutRequest, Phase
 
 if TYPE_CHECKING:

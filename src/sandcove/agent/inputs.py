@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 from itertools import islice
@@ -16,6 +17,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from sandcove.agent.files import file_error
+from sandcove.agent.transfer import write_body
 from sandcove.errors import NotFoundError, ServiceUnavailableError
 
 __all__ = ["Inputs", "drop"]
@@ -23,7 +25,6 @@ __all__ = ["Inputs", "drop"]
 MOST = 64
 """Inputs that are being received or wait for their command, at most."""
 LONGEST_WAIT = 60.0
-CHUNK = 1024 * 1024
 
 
 class Inputs:
@@ -98,17 +99,8 @@ async def _write(http: Request, path: Path) -> None:
     except OSError as error:
         raise file_error(error, str(path.parent)) from None
     whole = False
-    pending: list[bytes] = []
-    size = 0
     try:
-        async for chunk in http.stream():
-            pending.append(chunk)
-            size += len(chunk)
-            if size >= CHUNK:
-                await asyncio.to_thread(_write_all, fd, b"".join(pending))
-                pending.clear()
-                size = 0
-        _write_all(fd, b"".join(pending))
+        await write_body(http, functools.partial(_write_all, fd))
         whole = True
     except OSError as error:
         raise file_error(error, "the standard input") from None

@@ -21,8 +21,6 @@ LIMIT = 128 * 1024 * 1024
 """Bytes of a log; what is older is overwritten."""
 MOST_MARKS = 128 * 1024
 """Changes between the two streams that are remembered; what is older than the last so many is dropped too."""
-
-
 MOST_GAPS = 64
 """Places that are remembered where bytes are missing because the disk was full; of further ones only how many bytes."""
 

@@ -8,12 +8,12 @@ import time
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from sandcove.agent.clock import timestamp
 from sandcove.agent.event_stream import EventStream
 from sandcove.agent.output import Stream
 from sandcove.agent.process import Process
 from sandcove.agent.text import Text
 from sandcove.errors import ExecutionTimeoutError
+from sandcove.wire.clock import timestamp
 from sandcove.wire.events import LogEvent
 
 __all__ = ["LogStream"]

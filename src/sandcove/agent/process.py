@@ -12,12 +12,12 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 
-from sandcove.agent.clock import timestamp
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.log import Log
 from sandcove.agent.output import Output, Stream
 from sandcove.agent.stdin import Stdin
 from sandcove.errors import ContainerNotReadyError, SandboxError
+from sandcove.wire.clock import timestamp
 from sandcove.wire.models import ProcessInfo, ProcessStatus
 
 __all__ = ["KILL_GRACE", "Process"]

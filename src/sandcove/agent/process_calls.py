@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandcove.agent.clock import timestamp
 from sandcove.agent.commands import INLINE
 from sandcove.agent.log_stream import LogStream
 from sandcove.agent.ports import wait_for_port
@@ -22,6 +21,7 @@ from sandcove.agent.query import flag, number, query
 from sandcove.agent.text import whole
 from sandcove.asgi import body, json, raw_body, while_there
 from sandcove.errors import InvalidRequestError, ProcessEndedError
+from sandcove.wire.clock import timestamp
 from sandcove.wire.models import ProcessAnswer, ProcessList, ProcessLogs, StartProcess, WaitForPort
 from sandcove.wire.names import MAX_TIMEOUT, check_port, check_timeout
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from sandcove.agent.clock import timestamp
 from sandcove.agent.files import text
 from sandcove.agent.init import Init
 from sandcove.agent.inputs import Inputs
@@ -20,6 +19,7 @@ from sandcove.errors import (
     SessionAlreadyExistsError,
     SessionNotFoundError,
 )
+from sandcove.wire.clock import timestamp
 from sandcove.wire.models import DEFAULT_SESSION, WORKSPACE, CreateSession, SessionInfo
 from sandcove.wire.names import check_env, check_path, check_session_id
 

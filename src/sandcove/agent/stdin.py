@@ -23,10 +23,6 @@ class Stdin:
         self._ended = ended
         self._turn = asyncio.Lock()
 
-    @property
-    def closed(self) -> bool:
-        return self._fd < 0
-
     async def write(self, data: bytes) -> bool:
         """Writes all of it as the pipe takes it; False when the program takes no more: it has ended, or closed it."""
         loop = asyncio.get_running_loop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +16,7 @@ from sandcove.agent.output import Output
 from sandcove.agent.stdin import Stdin
 from sandcove.errors import FileSystemError, InvalidRequestError, PathNotFoundError
 
-__all__ = ["FileDownload", "FolderDownload", "receive_file", "receive_folder"]
+__all__ = ["FileDownload", "FolderDownload", "receive_file", "receive_folder", "write_body"]
 
 CHUNK = 1024 * 1024
 TAR = "/bin/tar"
@@ -26,20 +26,25 @@ _STDERR_KEPT = 4096
 async def receive_file(http: Request, path: str, mode: int | None) -> int:
     """Writes the request's body to `path`, put in place when all of it is there; gives the size in bytes."""
     file = NewFile(path, mode)
-    pending: list[bytes] = []
-    size = 0
     try:
-        async for chunk in http.stream():
-            pending.append(chunk)
-            size += len(chunk)
-            if size >= CHUNK:
-                await asyncio.to_thread(file.write, b"".join(pending))
-                pending.clear()
-                size = 0
-        file.write(b"".join(pending))
+        await write_body(http, file.write)
         return file.commit()
     finally:
         file.discard()
+
+
+async def write_body(http: Request, write: Callable[[bytes], object]) -> None:
+    """Gives the request's body to `write`, of a file, in large pieces; beside other calls while there is much of it."""
+    pending: list[bytes] = []
+    size = 0
+    async for chunk in http.stream():
+        pending.append(chunk)
+        size += len(chunk)
+        if size >= CHUNK:
+            await asyncio.to_thread(write, b"".join(pending))
+            pending.clear()
+            size = 0
+    write(b"".join(pending))
 
 
 class FileDownload(Response):

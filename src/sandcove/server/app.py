@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +20,7 @@ from sandcove.server.config import Settings
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.relay import Relay
 from sandcove.wire import WIRE_VERSION
+from sandcove.wire.clock import timestamp
 from sandcove.wire.codec import encode
 from sandcove.wire.http import quote
 from sandcove.wire.models import CreateSandbox, SandboxList, ServerInfo
@@ -41,7 +41,7 @@ class Server:
         self._settings = settings
         self._zygote_pid = zygote_pid
         self._agents = Agents()
-        self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._started_at = timestamp()
         self.stop = asyncio.Event()
         self.app: ASGIApp = application(self._routes())
 

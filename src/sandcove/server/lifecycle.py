@@ -9,7 +9,6 @@ import logging
 import secrets
 import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sandcove.errors import ConflictError, InvalidRequestError, SandboxError, SandboxNotFoundError
@@ -18,6 +17,7 @@ from sandcove.runtimes.base import Room, RoomSpec, Runtime
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
 from sandcove.server.states import State, move
+from sandcove.wire.clock import timestamp
 from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
@@ -27,10 +27,6 @@ MAX_SLEEP_AFTER = 10**12
 """Milliseconds: some thirty years."""
 
 _log = logging.getLogger("sandcove.server")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Sandbox:
@@ -220,7 +216,7 @@ class Sandboxes:
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
         """Notes that it was active just now."""
-        sandbox.record.last_active_at = _now()
+        sandbox.record.last_active_at = timestamp()
         sandbox.record.note = note
         self._registry.put(sandbox.record)
 
@@ -240,7 +236,7 @@ class Sandboxes:
             _log.warning("sandbox %s did not close cleanly: %s", sandbox.record.id, error)
 
     def _add(self, sandbox_id: str, spec: CreateSandbox) -> Sandbox:
-        now = _now()
+        now = timestamp()
         record = Record(
             id=sandbox_id,
             created_at=now,

@@ -19,7 +19,7 @@ from sandcove.wire.codec import decoder_of
 from sandcove.wire.http import quote
 from sandcove.wire.sse import SseDecoder
 
-__all__ = ["AsyncProcess", "log_events"]
+__all__ = ["AsyncProcess", "kill", "log_events", "logs_of"]
 
 SEARCHED = 64 * 1024
 """Characters of the output so far that `wait_for_log` searches together with the newest."""
@@ -93,13 +93,11 @@ class AsyncProcess:
         Args:
             signal: a number, or a name such as ``"SIGHUP"``: sends just that, to it and all its children.
         """
-        query = "" if signal is None else f"?signal={check_signal(signal)}"
-        self._take((await self._agent.call("DELETE", self._path() + query, _Killed)).process)
+        self._take(await kill(self._agent, self.id, signal))
 
     async def logs(self) -> ProcessLogs:
         """What it has printed so far: the newest 32 MiB of each stream. `stream` has all that is kept: 128 MiB."""
-        answer = await self._agent.call("GET", self._path("/logs"), models.ProcessLogs, repeatable=True)
-        return ProcessLogs.of(answer)
+        return await logs_of(self._agent, self.id)
 
     def stream(self, *, cursor: int = 0, timeout: float | None = None) -> AsyncGenerator[LogEvent, None]:
         """Yields what it prints, from the first byte that is kept, as it prints it; last the ``exit`` event.
@@ -205,6 +203,18 @@ class AsyncProcess:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} {self.status}: {self.command[:60]!r}>"
+
+
+async def kill(agent: AsyncAgent, id: str, signal: int | str | None) -> models.ProcessInfo:
+    """Ends a process, or sends it a signal; what it is then."""
+    query = "" if signal is None else f"?signal={check_signal(signal)}"
+    return (await agent.call("DELETE", f"/api/process/{quote(id)}{query}", _Killed)).process
+
+
+async def logs_of(agent: AsyncAgent, id: str) -> ProcessLogs:
+    """What a process has printed so far."""
+    path = f"/api/process/{quote(id)}/logs"
+    return ProcessLogs.of(await agent.call("GET", path, models.ProcessLogs, repeatable=True))
 
 
 async def log_events(agent: AsyncAgent, id: str, query: str, timeout: float | None) -> AsyncGenerator[LogEvent, None]:

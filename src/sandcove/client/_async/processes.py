@@ -8,7 +8,7 @@ import msgspec
 
 from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.io import Aside, call_back
-from sandcove.client._async.process import AsyncProcess, log_events
+from sandcove.client._async.process import AsyncProcess, kill, log_events, logs_of
 from sandcove.client.check import (
     StrPath,
     check_callback,
@@ -119,7 +119,7 @@ class AsyncProcesses:
 
     async def kill_process(self, id: str, signal: int | str | None = None) -> None:
         """Ends a process with all its children, or sends a signal; see `AsyncProcess.kill`."""
-        await (await self.get_process(id)).kill(signal)
+        await kill(self._agent, check_process_id(id), signal)
 
     async def kill_all_processes(self) -> int:
         """Ends all that run, as `AsyncProcess.kill` does; gives how many that were."""
@@ -131,7 +131,7 @@ class AsyncProcesses:
 
     async def get_process_logs(self, id: str) -> ProcessLogs:
         """What a process has printed so far; see `AsyncProcess.logs`."""
-        return await (await self.get_process(id)).logs()
+        return await logs_of(self._agent, check_process_id(id))
 
     def stream_process_logs(
         self, id: str, *, cursor: int = 0, timeout: float | None = None

@@ -9,7 +9,7 @@ import msgspec
 
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.io import Aside, call_back
-from sandcove.client._sync.process import Process, log_events
+from sandcove.client._sync.process import Process, kill, log_events, logs_of
 from sandcove.client.check import (
     StrPath,
     check_callback,
@@ -120,7 +120,7 @@ class Processes:
 
     def kill_process(self, id: str, signal: int | str | None = None) -> None:
         """Ends a process with all its children, or sends a signal; see `Process.kill`."""
-        (self.get_process(id)).kill(signal)
+        kill(self._agent, check_process_id(id), signal)
 
     def kill_all_processes(self) -> int:
         """Ends all that run, as `Process.kill` does; gives how many that were."""
@@ -132,7 +132,7 @@ class Processes:
 
     def get_process_logs(self, id: str) -> ProcessLogs:
         """What a process has printed so far; see `Process.logs`."""
-        return (self.get_process(id)).logs()
+        return logs_of(self._agent, check_process_id(id))
 
     def stream_process_logs(
         self, id: str, *, cursor: int = 0, timeout: float | None = None
