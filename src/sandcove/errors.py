@@ -14,6 +14,7 @@
     │   ├── SessionAlreadyExistsError SESSION_EXISTS           409
     │   ├── ProcessAlreadyExistsError PROCESS_EXISTS           409
     │   ├── ProcessEndedError         PROCESS_ENDED            409
+    │   ├── ContextEndedError         CONTEXT_ENDED            409
     │   └── PathExistsError           PATH_EXISTS              409
     ├── TooLargeError                 TOO_LARGE                413
     ├── FileSystemError               FILE_SYSTEM_ERROR        422
@@ -41,6 +42,7 @@ __all__ = [
     "CommandFailedError",
     "ConflictError",
     "ContainerNotReadyError",
+    "ContextEndedError",
     "ContextNotFoundError",
     "ExecutionTimeoutError",
     "FileSystemError",
@@ -169,6 +171,12 @@ class ProcessEndedError(ConflictError):
     """A process ended before what was waited for, or reads no more; `details` has its ``exitCode`` if it has ended."""
 
     code = "PROCESS_ENDED"
+
+
+class ContextEndedError(ConflictError):
+    """The kernel of a code context has ended, with its variables; `restart` gives the context a new one."""
+
+    code = "CONTEXT_ENDED"
 
 
 class PathExistsError(ConflictError):
