@@ -12,8 +12,9 @@ from sandcove.kernels.python.host import Host, Kit
 from sandcove.kernels.python.kernel import Kernel
 from sandcove.kernels.python.libraries import hooks
 from sandcove.kernels.python.plain import Plain
+from sandcove.kernels.python.preloaded import changed
 
-__all__ = ["cold", "preload", "serve"]
+__all__ = ["changed", "cold", "preload", "serve"]
 
 _CHANNEL, _ACKS, _ARCHIVE = 3, 4, 5
 
