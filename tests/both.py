@@ -29,8 +29,11 @@ class Blocking:
         return partial(self._call, value) if callable(value) else self._wrap(value)
 
     def _call(self, function: Any, /, *args: Any, **options: Any) -> Any:
+        given = [_unwrapped(value) for value in args]
+        named = {name: _unwrapped(value) for name, value in options.items()}
+
         async def call() -> Any:
-            result = function(*args, **options)
+            result = function(*given, **named)
             return await result if inspect.isawaitable(result) else result
 
         return self._wrap(self._portal.call(call))
@@ -60,6 +63,10 @@ class Blocking:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         return bool(self._call(self._target.__aexit__, kind, error, traceback))
+
+
+def _unwrapped(value: Any) -> Any:
+    return value._target if isinstance(value, Blocking) else value
 
 
 @contextmanager

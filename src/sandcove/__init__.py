@@ -17,9 +17,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sandcove._version import __version__
+from sandcove.client._sync.context import CodeContext
 from sandcove.client._sync.process import Process
 from sandcove.client._sync.sandbox import Sandbox, get_sandbox, list_sandboxes
 from sandcove.client._sync.session import Session
+from sandcove.client.chart import Chart
+from sandcove.client.execution import CodeEvent, Execution, ExecutionError, Logs
 from sandcove.client.results import (
     ExecEvent,
     ExecResult,
@@ -31,6 +34,7 @@ from sandcove.client.results import (
     ProcessLogs,
     SandboxInfo,
 )
+from sandcove.client.rich import Result
 from sandcove.client.streams import async_iterable_to_sse_stream, parse_sse_stream, response_to_async_iterable
 from sandcove.errors import (
     CodeExecutionError,
@@ -63,14 +67,19 @@ from sandcove.errors import (
 )
 
 if TYPE_CHECKING:
+    from sandcove.client._async.context import AsyncCodeContext
     from sandcove.client._async.process import AsyncProcess
     from sandcove.client._async.sandbox import AsyncSandbox, async_list_sandboxes, get_async_sandbox
     from sandcove.client._async.session import AsyncSession
 
 __all__ = [
+    "AsyncCodeContext",
     "AsyncProcess",
     "AsyncSandbox",
     "AsyncSession",
+    "Chart",
+    "CodeContext",
+    "CodeEvent",
     "CodeExecutionError",
     "CommandFailedError",
     "ConflictError",
@@ -79,6 +88,8 @@ __all__ = [
     "ContextNotFoundError",
     "ExecEvent",
     "ExecResult",
+    "Execution",
+    "ExecutionError",
     "ExecutionTimeoutError",
     "FileInfo",
     "FileSystemError",
@@ -90,6 +101,7 @@ __all__ = [
     "InvalidRequestError",
     "Isolation",
     "LogEvent",
+    "Logs",
     "MethodNotAllowedError",
     "NotFoundError",
     "PathExistsError",
@@ -99,6 +111,7 @@ __all__ = [
     "ProcessEndedError",
     "ProcessLogs",
     "ProcessNotFoundError",
+    "Result",
     "Sandbox",
     "SandboxError",
     "SandboxInfo",
@@ -121,6 +134,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AsyncCodeContext": "sandcove.client._async.context",
     "AsyncProcess": "sandcove.client._async.process",
     "AsyncSandbox": "sandcove.client._async.sandbox",
     "AsyncSession": "sandcove.client._async.session",

@@ -173,8 +173,32 @@ class ProcessEndedError(ConflictError):
     code = "PROCESS_ENDED"
 
 
-class ContextEndedError(ConflictError):
-    """The kernel of a code context has ended, with its variables; `restart` gives the context a new one."""
+class _CellOutput:
+    """What errors tell of a cell that has no end of its own."""
+
+    details: dict[str, Any]
+
+    @property
+    def stdout(self) -> str | bytes:
+        return self.details.get("stdout", "")  # type: ignore[no-any-return]
+
+    @property
+    def stderr(self) -> str | bytes:
+        return self.details.get("stderr", "")  # type: ignore[no-any-return]
+
+    @property
+    def results(self) -> list[Any]:
+        return self.details.get("results", [])  # type: ignore[no-any-return]
+
+
+class ContextEndedError(_CellOutput, ConflictError):
+    """The kernel of a code context has ended, with its variables; `restart` gives the context a new one.
+
+    Attributes:
+        stdout: what the cell had printed that it ended in.
+        stderr: the same for standard error.
+        results: the `Result` list of that cell.
+    """
 
     code = "CONTEXT_ENDED"
 
@@ -219,24 +243,17 @@ class GitError(SandboxError):
         return int(self.details.get("exitCode") or 1)
 
 
-class ExecutionTimeoutError(SandboxError):
-    """A command or cell ran longer than its timeout and was ended with all its children.
+class ExecutionTimeoutError(_CellOutput, SandboxError):
+    """A command ran longer than its timeout and was ended with all its children; or a cell, and was interrupted.
 
     Attributes:
         stdout: what it had printed until then.
         stderr: the same for standard error.
+        results: what a cell had given: its `Result` list.
     """
 
     code = "EXECUTION_TIMEOUT"
     status = 408
-
-    @property
-    def stdout(self) -> str | bytes:
-        return self.details.get("stdout", "")  # type: ignore[no-any-return]
-
-    @property
-    def stderr(self) -> str | bytes:
-        return self.details.get("stderr", "")  # type: ignore[no-any-return]
 
 
 class CommandFailedError(SandboxError):
@@ -251,9 +268,18 @@ class CommandFailedError(SandboxError):
 
 
 class CodeExecutionError(SandboxError):
-    """A cell could not be run (not: the cell raised, which is a result)."""
+    """A code context could not be made or copied. Or a cell raised that was run with ``check=True``; else that is a
+    result and no error.
+
+    Attributes:
+        execution: of such a cell, the `Execution`; else None.
+    """
 
     code = "CODE_EXECUTION_ERROR"
+
+    @property
+    def execution(self) -> Any:
+        return self.details.get("execution")
 
 
 class SandboxNetworkError(SandboxError):

@@ -21,8 +21,9 @@ HALVES = [
     (sandcove.AsyncSandbox, sandcove.Sandbox),
     (sandcove.AsyncSession, sandcove.Session),
     (sandcove.AsyncProcess, sandcove.Process),
+    (sandcove.AsyncCodeContext, sandcove.CodeContext),
 ]
-NO_COROUTINES = {"__init__", "exec_stream", "stream", "stream_process_logs"}
+NO_COROUTINES = {"__init__", "exec_stream", "run_code_stream", "stream", "stream_process_logs"}
 """What gives a generator does nothing before that is asked."""
 NOT_OF_A_SESSION = {"id", "close", "ping", "info", "sleep", "wake", "destroy"} | {
     f"{verb}_session{s}" for verb, s in (("create", ""), ("get", ""), ("list", "s"), ("delete", ""))
@@ -103,7 +104,7 @@ def test_every_public_name_is_in_the_documentation() -> None:
     names = [name for name in sandcove.__all__ if name not in errors and name != "__version__"]
     names += [
         name
-        for cls in (sandcove.Sandbox, sandcove.Session, sandcove.Process)
+        for cls in (sandcove.Sandbox, sandcove.Session, sandcove.Process, sandcove.CodeContext)
         for name in public(cls)
         if not name.startswith("_")
     ]

@@ -13,16 +13,17 @@ from typing import Any, NoReturn
 from sandcove._version import __version__
 from sandcove.cli.options import count, pair, place, seconds, upload
 from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
+from sandcove.wire.code import LANGUAGES
 
 __all__ = ["Terminated", "main", "parser"]
 
 EPILOG = """\
 exit codes:
   0        success; for run and exec: the command's own exit code, 128 + n when signal n ended it
-  1        it failed
+  1        it failed; for code: the cell raised, or its context ended
   2        the command line is wrong
-  124      run, exec: the command ran longer than --timeout
-  125      run, exec: Sandcove failed, not the command
+  124      run, exec, code: it ran longer than --timeout
+  125      run, exec, code: Sandcove failed, not the command or cell
   130      ended by Ctrl-C
   143      ended by SIGTERM
 
@@ -35,6 +36,7 @@ environment:
 
 FAILED, USAGE, TIMED_OUT, OURS, PIPE_CLOSED = 1, 2, 124, 125, 141
 RUNS_COMMANDS = ("run", "exec")
+RUNS = (*RUNS_COMMANDS, "code")
 
 
 class Terminated(BaseException):
@@ -75,14 +77,14 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        return _report(error, options.command_name in RUNS_COMMANDS)
+        return _report(error, options.command_name)
 
 
 def _terminate(number: int, _: FrameType | None) -> NoReturn:
     raise Terminated(number)
 
 
-def _report(error: Exception, runs_commands: bool) -> int:
+def _report(error: Exception, command_name: str) -> int:
     if isinstance(error, SandboxError):
         text = error.message
     elif isinstance(error, OSError):
@@ -90,9 +92,12 @@ def _report(error: Exception, runs_commands: bool) -> int:
     else:
         text = f"a fault in Sandcove itself: {type(error).__name__}: {error}; SANDCOVE_DEBUG=1 shows where"
     print("sandcove:", " ".join(text.split()), file=sys.stderr)
-    if runs_commands:
-        return TIMED_OUT if isinstance(error, ExecutionTimeoutError) else OURS
-    return USAGE if isinstance(error, InvalidRequestError) else FAILED
+    if command_name in RUNS and isinstance(error, ExecutionTimeoutError):
+        return TIMED_OUT
+    # A command's own exit code can be 2, a cell's can't.
+    if command_name not in RUNS_COMMANDS and isinstance(error, InvalidRequestError):
+        return USAGE
+    return OURS if command_name in RUNS else FAILED
 
 
 def parser() -> argparse.ArgumentParser:
@@ -132,6 +137,17 @@ def parser() -> argparse.ArgumentParser:
     execute.add_argument("--session", metavar="NAME", help="in this session of the sandbox")
     execute.add_argument("name", metavar="NAME", help="the sandbox")
     execute.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help=WORDS)
+
+    code = command("code", "code", "run a cell of Python, JavaScript or TypeScript in a throw-away sandbox, or another")
+    code.add_argument("-l", "--language", choices=LANGUAGES, help="else by the end of FILE's name; else python")
+    code.add_argument("-c", metavar="CODE", dest="code", help="the code itself, in the place of FILE")
+    code.add_argument("--sandbox", metavar="NAME", help="in this sandbox; wakes it")
+    code.add_argument("--context", metavar="ID", help="in this context of it, not in the language's default one")
+    code.add_argument("--env", metavar="K=V", type=pair, action="append", default=[], help="set for the cell")
+    code.add_argument("--timeout", metavar="SECONDS", type=seconds, help="interrupt the cell after so long")
+    code.add_argument("--save", metavar="FOLDER", help="write its pictures there, as cell-1.png and so on")
+    code.add_argument("--json", action="store_true", help="print each event as one line of JSON")
+    code.add_argument("file", metavar="FILE", nargs="?", help="the file with the code; - is standard input")
 
     ls = command("ls", "sandboxes", "list the sandboxes")
     ls.add_argument("--label", metavar="K=V", type=pair, action="append", default=[], help="only those that have it")

@@ -14,7 +14,7 @@ from sandcove.client._sync.sandbox import Sandbox
 from sandcove.client._sync.session import Session
 from sandcove.errors import InvalidRequestError
 
-__all__ = ["exec", "run"]
+__all__ = ["exec", "run", "write"]
 
 
 def run(options: Namespace) -> int:
@@ -65,9 +65,9 @@ def _follow(where: Sandbox | Session, options: Namespace, stdin: BinaryIO | None
     try:
         for event in events:
             if event.type == "stdout":
-                _write(1, event.bytes)
+                write(1, event.bytes)
             elif event.type == "stderr":
-                _write(2, event.bytes)
+                write(2, event.bytes)
             elif event.exit_code is not None:
                 code = event.exit_code
     finally:
@@ -75,8 +75,8 @@ def _follow(where: Sandbox | Session, options: Namespace, stdin: BinaryIO | None
     return code
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    # Past Python's buffers: what the command wrote is to be seen now.
+def write(descriptor: int, data: bytes) -> None:
+    """Writes past Python's buffers: what the command wrote is to be seen now."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

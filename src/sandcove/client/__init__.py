@@ -9,6 +9,8 @@ _async/        is written by hand; `scripts/unasync.py` makes `_sync/` from it, 
   again.py       waits for the next try of a request that failed
   commands.py    exec, exec_stream, set_env_vars
   stdin.py       sends a command's standard input: in its request, or ahead of it
+  code.py        code contexts, run_code, run_code_stream
+  context.py     AsyncCodeContext; a cell's events
   files.py       files and folders
   transfer.py    upload and download
   session.py     AsyncSession
@@ -20,6 +22,9 @@ stdin.py       a command's standard input, whatever it is given as
 hooks.py       functions that a sandbox calls around its commands
 retry.py       when a request that failed is made again
 results.py     what calls return
+rich.py        Result: a rich result of a cell
+chart.py       Chart: what a picture was drawn from
+execution.py   a cell's events, and the Execution that they make
 output.py      output of a command, collected up to a limit
 streams.py     server-sent events as Python iterables
 archive.py     a tar stream read in pieces

@@ -11,12 +11,14 @@ from typing import Any
 
 from sandcove.errors import InvalidRequestError
 from sandcove.wire import names
+from sandcove.wire.code import LANGUAGES, Language
 
 __all__ = [
     "StrPath",
     "check_bytes",
     "check_callback",
     "check_command",
+    "check_context_id",
     "check_count",
     "check_cursor",
     "check_encoding",
@@ -24,6 +26,7 @@ __all__ = [
     "check_env_changes",
     "check_flag",
     "check_labels",
+    "check_language",
     "check_mode",
     "check_path",
     "check_pattern",
@@ -55,11 +58,11 @@ def check_command(value: object) -> str | list[str]:
     return command
 
 
-def check_env(value: object) -> dict[str, str] | None:
+def check_env(value: object, name: str = "env") -> dict[str, str] | None:
     """A mapping of texts, or None."""
     if value is None:
         return None
-    env = _texts("env", value)
+    env = _texts(name, value)
     names.check_env(env)
     return env
 
@@ -101,6 +104,20 @@ def check_session_id(value: object) -> str:
 def check_process_id(value: object) -> str:
     """The id of a process."""
     return names.check_process_id(check_text("process id", value))
+
+
+def check_context_id(value: object) -> str:
+    """The id of a code context."""
+    return names.check_context_id(check_text("context id", value))
+
+
+def check_language(value: object) -> Language:
+    """A language that code contexts have."""
+    for language in LANGUAGES:
+        if value == language:
+            return language
+    known = ", ".join(map(repr, LANGUAGES[:-1]))
+    raise InvalidRequestError(f"language is {known} or {LANGUAGES[-1]!r}, not {_shown(value)}")
 
 
 def check_cursor(value: object) -> int:

@@ -9,6 +9,7 @@ from sandcove.errors import InvalidRequestError, SecurityError
 
 __all__ = [
     "check_command",
+    "check_context_id",
     "check_env",
     "check_labels",
     "check_mode",
@@ -32,6 +33,7 @@ MAX_ENV_BYTES = 128 * 1024 - 1
 
 _SANDBOX_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _SESSION_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
+_CONTEXT_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,256}", re.ASCII)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,1023}", re.ASCII)
 _PROCESS_WORDS = {"start", "list", "kill-all", "cleanup"}
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?", re.ASCII)
@@ -63,6 +65,16 @@ def check_process_id(value: str) -> str:
     if not _SESSION_ID.fullmatch(value) or value in {".", ".."} | _PROCESS_WORDS:
         raise InvalidRequestError(
             f"process id {_short(value)} is not 1 to 128 characters of A-Z, a-z, 0-9 and '_.@:-', or is a reserved word"
+        )
+    return value
+
+
+def check_context_id(value: str) -> str:
+    """1 to 256 characters of ``A-Z a-z 0-9 _ . @ : -``; not ``.`` or ``..``."""
+    if not _CONTEXT_ID.fullmatch(value) or value in (".", ".."):
+        raise InvalidRequestError(
+            f"context id {_short(value)} is not 1 to 256 characters of A-Z, a-z, 0-9 and '_.@:-'; "
+            "list_code_contexts() has those there are"
         )
     return value
 

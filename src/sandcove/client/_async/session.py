@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sandcove.client._async.agent import AsyncAgent
+from sandcove.client._async.code import AsyncCode
 from sandcove.client._async.commands import AsyncCommands
 from sandcove.client._async.git import AsyncGit
 from sandcove.client._async.processes import AsyncProcesses
@@ -11,7 +12,7 @@ from sandcove.client._async.transfer import AsyncTransfer
 __all__ = ["AsyncSession"]
 
 
-class AsyncSession(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer):
+class AsyncSession(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode):
     """A shell of its own in a sandbox: working directory, environment, functions and aliases of its own.
 
     Has every method of a sandbox but those for sessions and for the sandbox's life. Made by the sandbox's

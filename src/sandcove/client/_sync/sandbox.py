@@ -10,6 +10,7 @@ from typing import Self
 
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import Client
+from sandcove.client._sync.code import Code
 from sandcove.client._sync.commands import Commands
 from sandcove.client._sync.git import Git
 from sandcove.client._sync.processes import Processes
@@ -35,7 +36,7 @@ from sandcove.wire import models
 __all__ = ["Sandbox", "get_sandbox", "list_sandboxes"]
 
 
-class Sandbox(Commands, Processes, Git, Transfer):
+class Sandbox(Commands, Processes, Git, Transfer, Code):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
