@@ -105,11 +105,19 @@ def test_output_over_the_limit_is_dropped_and_told() -> None:
     assert not assembled(out(whole), out(whole), DONE).truncated
 
 
+CROWD: list[tuple[str, dict[str, Any]]] = [
+    ("1", {"display_id": "d"}),
+    ("2", {}),
+    ("3", {}),
+    ("4", {"display_id": "d", "update": True}),
+]
+
+
 def test_results_over_the_limit_are_dropped_and_told() -> None:
     assembly = Assembly()
     half = execution.MAX_RESULTS // 2
-    for text, more in (("1", {"display_id": "d"}), ("2", {}), ("3", {}), ("4", {"display_id": "d", "update": True})):
-        assembly.add(code.CodeEvent(type="result", text=text, **more), half)  # type: ignore[arg-type]
+    for text, more in CROWD:
+        assembly.add(code.CodeEvent(type="result", text=text, **more), half)
     made = assembly.execution("")
     assert texts(made) == ["4", "2"] and made.truncated
     assembly.add(code.CodeEvent(type="clear_output"), 10)
