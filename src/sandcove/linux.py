@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import fcntl
 import os
 import resource
 import socket
@@ -28,6 +29,7 @@ __all__ = [
     "receive_fds",
     "restrict_devices",
     "restrict_proc",
+    "sealed_memfd",
     "set_dumpable",
     "setns",
     "unmount",
@@ -132,6 +134,17 @@ def receive_fds(sock: socket.socket, size: int, count: int) -> tuple[bytes, list
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     return data, list(fds)
+
+
+def sealed_memfd(name: str, data: bytes) -> int:
+    """A descriptor of a file in memory that holds `data`, and that nobody can ever change; closed on exec."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
 
 
 def raise_open_files() -> int:

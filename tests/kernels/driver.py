@@ -71,17 +71,23 @@ class Driver:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         # Numbers above those that they become: none is overwritten before it is used.
         passed = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (null, out, err, theirs.fileno(), acks)]
-        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(passed)]
-        before = os.getcwd()
-        os.chdir(cwd)
         try:
-            self.pid = os.posix_spawn(argv[0], list(argv), dict(env), file_actions=actions, setsid=True)
+            self.pid = self._start(argv, passed, cwd, env)
         finally:
-            os.chdir(before)
             for fd in (*passed, acks, out, err, null):
                 os.close(fd)
             theirs.close()
         self._begin(ours)
+
+    def _start(self, argv: Sequence[str], fds: Sequence[int], cwd: Path, env: Mapping[str, str]) -> int:
+        """Starts the program in a session of its own, with `fds` as descriptors 0 and following; gives its pid."""
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
+        before = os.getcwd()
+        os.chdir(cwd)
+        try:
+            return os.posix_spawn(argv[0], list(argv), dict(env), file_actions=actions, setsid=True)
+        finally:
+            os.chdir(before)
 
     def _begin(self, channel: socket.socket) -> None:
         self._channel = channel

@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sandcove.agent import files
 from sandcove.agent.command_stream import CommandStream
 from sandcove.agent.commands import execute
+from sandcove.agent.context_calls import context_routes
+from sandcove.agent.contexts import Contexts
 from sandcove.agent.file_events import FileEvents
 from sandcove.agent.git_calls import git_routes
 from sandcove.agent.init import Init
@@ -58,6 +60,7 @@ class Agent:
 
     sessions: Sessions
     processes: Processes
+    contexts: Contexts
     init: Init
     env: Mapping[str, str]
     large: asyncio.Lock
@@ -73,12 +76,15 @@ class Agent:
         self,
         sessions: Sessions,
         processes: Processes,
+        contexts: Contexts,
         init: Init,
         env: Mapping[str, str],
+        *,
         refuse: Callable[[], Awaitable[None]],
     ) -> None:
         self.sessions = sessions
         self.processes = processes
+        self.contexts = contexts
         self.init = init
         self.env = env
         self._refuse = refuse
@@ -169,7 +175,7 @@ class Agent:
     async def delete_session(self, http: Request) -> Response:
         name = check_session_id(http.path_params["id"])
         session = self.sessions.take(name)
-        await self.processes.kill_all(name)
+        await asyncio.gather(self.processes.kill_all(name), self.contexts.delete_all(name))
         await session.end()
         return json({"success": True, "id": name, "timestamp": timestamp()})
 
@@ -287,6 +293,7 @@ class Agent:
             route("GET", "/api/session/list", self.list_sessions),
             route("DELETE", "/api/session/{id}", self.delete_session),
             *process_routes(self),
+            *context_routes(self),
             *git_routes(self),
             route("POST", "/api/write", self.write),
             route("POST", "/api/read", self.read),

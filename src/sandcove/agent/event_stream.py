@@ -28,6 +28,8 @@ class EventStream(Response):
     """
 
     media_type = "text/event-stream"
+    beat = encode_comment()
+    """What is sent as heartbeat."""
 
     def __init__(self, http: Request) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
@@ -46,7 +48,12 @@ class EventStream(Response):
 
     async def tell(self, event: Any) -> None:
         """Sends one event, when the reader takes it."""
-        await self._send_bytes(encode_event(encode(event)))
+        await self.send(encode_event(encode(event)))
+
+    async def send(self, data: bytes) -> None:
+        """Sends bytes, when the reader takes them."""
+        self._sent = time.monotonic()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
@@ -70,10 +77,6 @@ class EventStream(Response):
         while True:
             silent = time.monotonic() - self._sent
             if silent >= self._heartbeat:
-                await self._send_bytes(encode_comment())
+                await self.send(self.beat)
                 silent = 0.0
             await asyncio.sleep(self._heartbeat - silent)
-
-    async def _send_bytes(self, data: bytes) -> None:
-        self._sent = time.monotonic()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})

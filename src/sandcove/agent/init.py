@@ -18,6 +18,7 @@ from sandcove.agent.init_messages import (
     InMemfd,
     SignalRequest,
     SpawnRequest,
+    WatchRequest,
     encode,
     reports,
     spawn_request,
@@ -102,12 +103,30 @@ class Init:
         self._refs += 1
         request = spawn_request(self._refs, argv, env=env, cwd=cwd, fds=list(fds), adopts=adopts)
         pid = await self._ask(self._refs, request, list(fds.values()))
-        exit_: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        return pid, self._end_of(pid)
+
+    async def watch(self, pid: int) -> asyncio.Future[Exit]:
+        """The future of the end of a process that was not spawned here, but is an orphan of the namespace, or will be.
+
+        Raises:
+            SandboxError: there is no such process, or it is watched already.
+        """
+        if pid in self._exits:
+            raise SandboxError(f"process {pid} is not what it says it is")
+        self._refs += 1
+        return self._end_of(await self._ask(self._refs, WatchRequest(self._refs, pid), []))
+
+    def pidfd(self) -> int:
+        """A descriptor by which others can join the namespace; the caller closes it."""
+        return os.pidfd_open(self._pid)
+
+    def _end_of(self, pid: int) -> asyncio.Future[Exit]:
+        end: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         if (early := self._early.pop(pid, None)) is not None:
-            exit_.set_result(early)
+            end.set_result(early)
         else:
-            self._exits[pid] = exit_
-        return pid, exit_
+            self._exits[pid] = end
+        return end
 
     async def signal(self, pid: int, signal: int, *, spare: Sequence[int] = (), since: int = 0) -> int:
         """Signals a process and all that came from it; see `SignalRequest`. Returns how many got it."""
@@ -126,7 +145,9 @@ class Init:
         if self.ended is not None:
             await asyncio.shield(self.ended)
 
-    async def _ask(self, ref: int, request: SpawnRequest | SignalRequest | EndRequest, fds: list[int]) -> int:
+    async def _ask(
+        self, ref: int, request: SpawnRequest | SignalRequest | WatchRequest | EndRequest, fds: list[int]
+    ) -> int:
         async with self._slots:
             if self.ended is None or self.ended.done():
                 raise ContainerNotReadyError("the sandbox is ending; call again")

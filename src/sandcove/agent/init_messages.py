@@ -21,6 +21,7 @@ __all__ = [
     "Request",
     "SignalRequest",
     "SpawnRequest",
+    "WatchRequest",
     "encode",
     "reports",
     "requests",
@@ -57,6 +58,13 @@ class SignalRequest(msgspec.Struct, tag="signal"):
     since: int
 
 
+class WatchRequest(msgspec.Struct, tag="watch"):
+    """Tell of the end of `pid` too, which is an orphan of the namespace, or will be one."""
+
+    ref: int
+    pid: int
+
+
 class EndRequest(msgspec.Struct, tag="end"):
     """SIGTERM to all; answered when all are gone, or after `grace` ms."""
 
@@ -84,7 +92,7 @@ class Exit(msgspec.Struct, tag="exit"):
     signal: int | None
 
 
-Request = SpawnRequest | SignalRequest | EndRequest | InMemfd
+Request = SpawnRequest | SignalRequest | WatchRequest | EndRequest | InMemfd
 requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 reports: msgspec.msgpack.Decoder[Answer | Exit] = msgspec.msgpack.Decoder(Answer | Exit)
 encode = msgspec.msgpack.Encoder().encode

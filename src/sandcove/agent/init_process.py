@@ -26,6 +26,7 @@ from sandcove.agent.init_messages import (
     Request,
     SignalRequest,
     SpawnRequest,
+    WatchRequest,
     encode,
     requests,
 )
@@ -102,7 +103,7 @@ def _serve(channel: socket.socket) -> None:
                 if isinstance(request, InMemfd):
                     request = requests.decode(_read_memfd(fds.pop(0)))
                 answer = _answer(request, fds, null)
-                if isinstance(request, SpawnRequest) and not answer.error:
+                if isinstance(request, SpawnRequest | WatchRequest) and not answer.error:
                     spawned.add(answer.value)
                 channel.send(encode(answer))
             finally:
@@ -138,6 +139,10 @@ def _answer(request: Request, fds: list[int], null: int) -> Answer:
         return spawn(request, fds, null)
     if isinstance(request, SignalRequest):
         return Answer(request.ref, value=_signal_tree(request))
+    if isinstance(request, WatchRequest):
+        if request.pid <= 1 or not _kill(request.pid, 0):
+            return Answer(request.ref, error=f"there is no process {request.pid}")
+        return Answer(request.ref, value=request.pid)
     if isinstance(request, EndRequest):
         return Answer(request.ref, value=_end_all(request.grace))
     raise ValueError("a memfd holds no further memfd")

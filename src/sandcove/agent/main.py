@@ -26,7 +26,9 @@ import anyio._backends._asyncio as anyio_on_asyncio
 
 from sandcove import linux
 from sandcove.agent.app import Agent
+from sandcove.agent.contexts import Contexts
 from sandcove.agent.init import Init
+from sandcove.agent.kernel_start import Kernels
 from sandcove.agent.memory import Memory
 from sandcove.agent.processes import Processes
 from sandcove.agent.sessions import HOME, Sessions
@@ -97,7 +99,8 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
                 await sessions.get(DEFAULT_SESSION).start()
 
         async with asyncio.TaskGroup() as group:
-            _agent.begin(sessions, Processes(group), init, base_env, _listener.refuse)
+            contexts = Contexts(sessions, Kernels(channel, open_files))
+            _agent.begin(sessions, Processes(group), contexts, init, base_env, refuse=_listener.refuse)
             group.create_task(start_shell())
             await _listener.start(listener)
             channel.send(b"ready")

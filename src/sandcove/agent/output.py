@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Literal
 
-__all__ = ["Output", "Stream", "bytes_waiting"]
+__all__ = ["Output", "Stream", "bytes_waiting", "widen"]
 
 Stream = Literal["stdout", "stderr"]
 
@@ -135,7 +135,7 @@ class Output:
             self._close(fd)
             return
         if len(data) >= 65536 and size == READ_SIZE:
-            _widen(fd)
+            widen(fd)
         self._store(self._streams[fd], data)
         if self._left is not None and fd in self._left:
             self._left[fd] -= len(data)
@@ -210,7 +210,8 @@ def bytes_waiting(fd: int) -> int:
     return buffer[0]
 
 
-def _widen(fd: int) -> None:
+def widen(fd: int) -> None:
+    """Makes a busy pipe larger, if it is not yet, and if the system lets it."""
     try:
         if fcntl.fcntl(fd, F_SETPIPE_SZ + 1) < PIPE_SIZE:
             fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 
 from sandcove.agent.process import Process
+from sandcove.agent.programs import find_program
 from sandcove.agent.sessions import Session
 from sandcove.errors import (
     InvalidRequestError,
@@ -163,7 +164,7 @@ class Processes:
 
 def _arguments(command: str | list[str], env: Mapping[str, str], cwd: str) -> list[str]:
     """The program's path and its arguments: of bash for a text, of the program itself for a list."""
-    argv = [BASH, "-c", command] if isinstance(command, str) else _found(command, env, cwd)
+    argv = [BASH, "-c", command] if isinstance(command, str) else [_found(command[0], env, cwd), *command[1:]]
     for argument in argv:
         if len(os.fsencode(argument)) > LONGEST_ARGUMENT:
             raise InvalidRequestError(
@@ -173,16 +174,10 @@ def _arguments(command: str | list[str], env: Mapping[str, str], cwd: str) -> li
     return argv
 
 
-def _found(command: list[str], env: Mapping[str, str], cwd: str) -> list[str]:
-    program = command[0]
-    if "/" in program:
-        places = [os.path.join(cwd, program)]
-    else:
-        places = [os.path.join(cwd, folder, program) for folder in env.get("PATH", os.defpath).split(":")]
-    for place in places:
-        if os.path.isfile(place) and os.access(place, os.X_OK):
-            return [place, *command[1:]]
-    raise PathNotFoundError(
-        f"the program {program[:200]!r} is not there, or not executable, in the sandbox; "
-        f"PATH is {env.get('PATH', '')[:500]!r}"
-    )
+def _found(program: str, env: Mapping[str, str], cwd: str) -> str:
+    if (place := find_program(program, env, cwd)) is None:
+        raise PathNotFoundError(
+            f"the program {program[:200]!r} is not there, or not executable, in the sandbox; "
+            f"PATH is {env.get('PATH', '')[:500]!r}"
+        )
+    return place

@@ -18,9 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sandcove.agent.app import Agent
+from sandcove.agent.contexts import Contexts
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.init_messages import SignalRequest, spawn_request
 from sandcove.agent.init_process import spawn
+from sandcove.agent.kernel_start import Kernels
 from sandcove.agent.memory import Memory
 from sandcove.agent.processes import Processes
 from sandcove.agent.sessions import Sessions
@@ -80,7 +82,14 @@ def warm_up(agent: Agent, listener: Listener, env: dict[str, str]) -> None:
         with open(folder / "memory", "w+b") as memory:
             sessions = Sessions(Memory(memory.fileno()), env, init, run=folder, state=folder / "state")
             async with asyncio.TaskGroup() as group:
-                agent.begin(sessions, Processes(group), init, env, listener.refuse)
+                agent.begin(
+                    sessions,
+                    Processes(group),
+                    Contexts(sessions, Kernels(None, 1024)),
+                    init,
+                    env,
+                    refuse=listener.refuse,
+                )
                 await _call(listener)
             await sessions.take("default").end()
 

@@ -41,7 +41,7 @@ result, and with ``sync`` when it prints to the one of standard output and error
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -72,8 +72,8 @@ class Message(msgspec.Struct, rename="camel", kw_only=True):
     execution_count: int = 0
     lost: list[str] = msgspec.field(default_factory=list)
     error: str = ""
-    ename: Any = ""
-    evalue: Any = ""
+    ename: str = ""
+    evalue: str = ""
     traceback: list[str] = msgspec.field(default_factory=list)
     line_number: int | None = None
 

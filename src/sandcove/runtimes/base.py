@@ -9,6 +9,8 @@ What every implementation guarantees (tests/contract checks it):
 - `Room.ended` is done when the last process of the room is gone, whatever ended it.
 - When the process that holds the runtime dies, by SIGKILL too, its rooms end with it.
 - `open` and `end` of different rooms run side by side.
+
+It may also fork Python kernels for its agents: see `sandcove.wire.kernel`.
 """
 
 from __future__ import annotations

@@ -11,11 +11,10 @@ Bubblewrap executes it when all mounts are done and `/` is the room's: its byte 
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
 import struct
 
+from sandcove import linux
 from sandcove.errors import HostUnsupportedError
 
 __all__ = ["elf", "open_holder"]
@@ -91,8 +90,4 @@ def elf(machine: str) -> bytes:
 
 def open_holder() -> int:
     """A descriptor of the program for this machine, which nobody can change; execute ``/proc/self/fd/<it>``."""
-    fd = os.memfd_create("sandcove-room", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, elf(platform.machine()))
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-    return fd
+    return linux.sealed_memfd("sandcove-room", elf(platform.machine()))

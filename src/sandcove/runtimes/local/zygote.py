@@ -1,56 +1,61 @@
-"""The zygote: a warm, single-threaded process that forks agents into rooms; and the server's handle on it.
+"""A zygote: a warm, single-threaded process that forks others into rooms; and the server's handle on it.
 
-It imports the agent's code once; a fork shares it all. For each sandbox the server passes it a channel, the
-agent's listening socket and two open files; the fork waits on the channel for the room's pidfd, joins all of its
-namespaces at once (only a single-threaded process may join a user namespace), forks once more into the PID
-namespace, and that child is the agent. Room and fork are made side by side.
+It imports once what its forks need; they share it all. There are two: one forks the agent of each new room, one the
+Python kernels of code contexts. On a request it forks, and the fork does with the descriptors that came along what its
+way in says: `enter_room` or `enter_kernel`. Only a single-threaded process may join a user namespace.
 
-Run as ``python -m sandcove.runtimes.local.zygote FD MODULE``: `FD` is the control socket, on which the folder of all
-rooms comes first; `MODULE` has `preload()` and ``main(channel, listener, memory_fd, path, mount)``.
+Run as ``python -m sandcove.runtimes.local.zygote FD ENTRY MODULE``: `FD` is the control socket, on which the folder of
+all rooms comes first, or a hyphen; `MODULE` has `preload()` and what `ENTRY.enter` asks of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import importlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import NoReturn
-
-import msgspec
 
 from sandcove import linux
 from sandcove.errors import SandboxError, ServiceUnavailableError
-from sandcove.runtimes.local.plan import Entry
 
-__all__ = ["AGENT_MODULE", "Zygote", "main", "receive", "sweep"]
+__all__ = ["AGENTS", "KERNELS", "Kind", "Zygote", "main", "receive", "sweep"]
 
-_ROOM = (
-    linux.CLONE_NEWUSER
-    | linux.CLONE_NEWPID
-    | linux.CLONE_NEWNS
-    | linux.CLONE_NEWNET
-    | linux.CLONE_NEWIPC
-    | linux.CLONE_NEWUTS
-    | linux.CLONE_NEWCGROUP
-)
 
-AGENT_MODULE = "sandcove.agent.main"
+@dataclass(frozen=True)
+class Kind:
+    """What a zygote forks.
+
+    Attributes:
+        entry: the module that has `enter`, of this package.
+        module: the module that is imported for it.
+        own_program: the process runs from a copy of Python in memory that nobody can write. What it forks runs code
+            of the user's, which can open its own program by ``/proc/self/exe``, past every mount of the room, and would
+            write to the host's file where the server's user may.
+    """
+
+    entry: str
+    module: str
+    own_program: bool
+
+
+AGENTS = Kind("sandcove.runtimes.local.enter_room", "sandcove.agent.main", own_program=False)
+KERNELS = Kind("sandcove.runtimes.local.enter_kernel", "sandcove.kernels.python.main", own_program=True)
+
+MOST_FDS = 8
 
 
 class Zygote:
     """The server's handle: starts the process, and again when it has died."""
 
-    def __init__(self, home: Path, module: str = AGENT_MODULE) -> None:
-        self._module = module
+    def __init__(self, home: Path, kind: Kind = AGENTS) -> None:
+        self._kind = kind
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -67,16 +72,29 @@ class Zygote:
         env = {"PATH": os.defpath, "LANG": "C.UTF-8"}
         if python_path := os.environ.get("PYTHONPATH"):
             env["PYTHONPATH"] = python_path
-        with theirs:
+        arguments = [
+            sys.executable,
+            "-P",
+            "-m",
+            __spec__.name,
+            str(theirs.fileno()),
+            self._kind.entry,
+            self._kind.module,
+        ]
+        with theirs, contextlib.ExitStack() as stack:
+            program, passed = sys.executable, [theirs.fileno()]
+            if self._kind.own_program:
+                copy = linux.sealed_memfd("python", Path(sys.executable).read_bytes())
+                stack.callback(os.close, copy)
+                program, passed = f"/proc/self/fd/{copy}", [*passed, copy]
+                # A library that lies beside the program is not found beside the copy.
+                env["LD_LIBRARY_PATH"] = str(sysconfig.get_config_var("LIBDIR") or "")
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __spec__.name, str(theirs.fileno()), self._module],
-                stdin=subprocess.DEVNULL,
-                env=env,
-                pass_fds=(theirs.fileno(),),
-                cwd="/",
+                arguments, executable=program, stdin=subprocess.DEVNULL, env=env, pass_fds=passed, cwd="/"
             )
-        # Not an argument: user code sees those of the process that it has as PID 1.
-        ours.send(os.fsencode(self._home))
+        # Not an argument: user code sees those of the process that it has as PID 1. What runs code of the user's does
+        # not even know it.
+        ours.send(b"-" if self._kind.own_program else os.fsencode(self._home))
         ours.setblocking(False)
         self._control = ours
 
@@ -89,8 +107,8 @@ class Zygote:
         self._ready = loop.create_future()
         loop.add_reader(self._control.fileno(), self._on_report, self._control, self._ready)
 
-    async def fork(self, channel: socket.socket, listener: socket.socket, memory_fd: int, log_fd: int) -> None:
-        """Has an agent forked; it waits on `channel` for its room. The descriptors stay the caller's to close.
+    async def fork(self, *fds: int) -> None:
+        """Has it fork, when it is ready, with these descriptors for `enter`. They stay the caller's to close.
 
         Raises:
             ServiceUnavailableError: the zygote could not be started.
@@ -100,12 +118,12 @@ class Zygote:
         assert self._ready is not None and self._control is not None
         await asyncio.shield(self._ready)
         try:
-            socket.send_fds(self._control, [b"fork"], [channel.fileno(), listener.fileno(), memory_fd, log_fd])
+            socket.send_fds(self._control, [b"fork"], fds)
         except (BlockingIOError, OSError) as error:
             raise ServiceUnavailableError(f"the zygote does not answer ({error}); call again", retryAfter=1) from None
 
     def close(self) -> None:
-        """Ends it; agents that it has forked live on in their rooms."""
+        """Ends it; what it has forked lives on in its rooms."""
         self._drop()
 
     def _on_report(self, control: socket.socket, ready: asyncio.Future[None]) -> None:
@@ -147,8 +165,10 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     home = os.fsdecode(control.recv(4096))
-    agent = importlib.import_module(sys.argv[2])
-    agent.preload()
+    # Programs that run from a copy have its descriptor's number as their name.
+    Path("/proc/self/comm").write_text("python3")
+    entry, module = map(importlib.import_module, sys.argv[2:4])
+    module.preload()
     # The fork that enters a room ends when it has forked the agent, and the agent would go to the host's init: the
     # end of its PID namespace waits until that has reaped it, which some inits do late or never. So they come here,
     # and the kernel reaps them.
@@ -157,13 +177,13 @@ def main() -> None:
     with contextlib.suppress(BrokenPipeError):  # the server has ended meanwhile
         control.send(b"ready")
     while True:
-        data, fds = linux.receive_fds(control, 64, 4)
+        data, fds = linux.receive_fds(control, 64, MOST_FDS)
         if not data:
             sweep(home)
             return
-        if len(fds) == 4 and os.fork() == 0:
+        if os.fork() == 0:
             control.close()
-            _enter(agent, *fds)
+            entry.enter(module, *fds)
         for fd in fds:
             os.close(fd)
 
@@ -182,74 +202,6 @@ def sweep(folder: str) -> None:
                 program, root = os.path.basename(words[0]), os.fsencode(f"{folder}/")
                 if program == b"bwrap" and any(word.startswith(root) for word in words):
                     os.kill(int(name), signal.SIGKILL)
-
-
-def _enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, log_fd: int) -> NoReturn:
-    """In the fork: waits for the room, joins it, and becomes its agent."""
-    channel = socket.socket(fileno=channel_fd)
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.setsid()
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        os.dup2(null, 0)
-        os.dup2(log_fd, 1)
-        os.dup2(log_fd, 2)
-        os.close(null)
-        os.close(log_fd)
-        data, fds = linux.receive_fds(channel, 64 * 1024, 1)
-        if not fds:
-            os._exit(0)
-        entry = msgspec.json.decode(data, type=Entry)
-        linux.setns(fds[0], _ROOM)
-        os.close(fds[0])
-        # User code gets no user namespace of its own: in one it would have every capability.
-        with open("/proc/sys/user/max_user_namespaces", "w") as limit:
-            limit.write("0")
-        linux.leave_keyring()
-        os.chdir("/")
-        os.umask(0o022)
-        if os.fork() > 0:
-            os._exit(0)
-        os.environ.clear()
-        agent.main(channel, socket.socket(fileno=listener_fd), memory_fd, entry.path, lambda: _mount(entry))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the server must hear of it
-        with contextlib.suppress(OSError):
-            channel.send(f"error: {error}".encode()[:4096])
-    os._exit(1)
-
-
-def _mount(entry: Entry) -> None:
-    """Lays the copy-on-write mounts over their targets, and takes away what they were made from."""
-    for overlay in entry.overlays:
-        # What a volatile mount leaves to say that it was not synced; the kernel refuses to mount again while it is
-        # there. Our promise is to survive a kill of anything, not the loss of power.
-        if os.path.lexists(f"{overlay.work}/work/incompat"):
-            shutil.rmtree(f"{overlay.work}/work/incompat")
-        _enter_target(overlay.target)
-        options = f"lowerdir={overlay.lower},upperdir={overlay.upper},workdir={overlay.work},userxattr,volatile"
-        linux.mount("overlay", ".", "overlay", linux.MS_NOSUID | linux.MS_NODEV, options)
-    os.chdir("/")
-    for place in entry.unmount:
-        linux.unmount(place)
-    linux.restrict_devices()
-
-
-def _enter_target(target: str) -> None:
-    """Makes a mount's target the working directory. The sandbox may have put links in its way: they are removed."""
-    folder = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    for name in target.strip("/").split("/"):
-        try:
-            below = os.open(name, flags, dir_fd=folder)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                os.unlink(name, dir_fd=folder)
-            os.mkdir(name, 0o755, dir_fd=folder)
-            below = os.open(name, flags, dir_fd=folder)
-        os.close(folder)
-        folder = below
-    os.fchdir(folder)
-    os.close(folder)
 
 
 async def receive(channel: socket.socket, timeout: float) -> bytes:

@@ -1,0 +1,57 @@
+"""Whether the libraries that a warm process has loaded are those that the sandbox has."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["changed", "remember"]
+
+_Mark = tuple[str, int, int]
+_marks: dict[str, _Mark] = {}
+
+
+def remember() -> None:
+    """Notes what is loaded: of each package that is not of Python's own, where it lies, and when it changed last."""
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if "." in name or name == "__main__" or name in sys.stdlib_module_names or not path:
+            continue
+        try:
+            found = os.stat(path)
+        except OSError:
+            continue
+        _marks[name] = (path, found.st_mtime_ns, found.st_size)
+
+
+def changed() -> str | None:
+    """The name of a package that is another now, or gone, or that another one comes before; None if all are the same.
+
+    Called in the sandbox, after its environment was set.
+    """
+    for name, (path, modified, size) in _marks.items():
+        try:
+            found = os.stat(path)
+        except OSError:
+            return name
+        if found.st_mtime_ns != modified or found.st_size != size:
+            return name
+    return _hidden()
+
+
+def _hidden() -> str | None:
+    """A package that Python would find in another place first: in ``PYTHONPATH`` or in the user's own folder."""
+    folders = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    if sys.prefix == sys.base_prefix and not os.environ.get("PYTHONNOUSERSITE"):
+        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        base = os.environ.get("PYTHONUSERBASE") or os.path.expanduser("~/.local")
+        folders.append(os.path.join(base, "lib", version, "site-packages"))
+    for folder in folders:
+        try:
+            entries = os.listdir(folder)
+        except OSError:
+            continue
+        for entry in entries:
+            if (name := entry.removesuffix(".py")) in _marks and not _marks[name][0].startswith(f"{folder}/"):
+                return name
+    return None

@@ -1,0 +1,81 @@
+"""The way of a fork of the kernels' zygote into a room that stands, to be a Python kernel there.
+
+It joins the namespaces of the first process for user code, the nested PID namespace among them, and gives up every
+privilege, before anything of the sandbox's is looked at. Two more forks make it a child of that first process, which
+reaps it and tells the agent how it ended.
+
+It runs code of the user's in this very process. So nothing of the server may be reachable from it: no descriptor, no
+variable of the environment, and its program is a sealed copy (see `zygote.Kind`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import ModuleType
+from typing import NoReturn
+
+import msgspec
+
+from sandcove import linux
+from sandcove.runtimes.local.enter_room import ROOM
+from sandcove.wire.kernel import Start
+
+__all__ = ["enter"]
+
+_LONGEST_START = 16 * 1024 * 1024
+
+
+def enter(kernel: ModuleType, channel: int, acks: int, stdout: int, stderr: int, init: int) -> NoReturn:
+    """In the fork: joins the room of `init`, a pidfd of the first process for user code, and becomes a kernel.
+
+    It ends without a word when it can't, or when the room's packages are not those that were preloaded; the agent then
+    starts one by itself.
+
+    Args:
+        kernel: has ``changed()`` and ``serve(channel, acks)``; see `sandcove.kernels.python.main`.
+    """
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, fd in ((0, os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)), (1, stdout), (2, stderr)):
+            os.dup2(fd, number)
+        linux.setns(init, ROOM)
+        _close_all_but(channel, acks)
+        linux.leave_keyring()
+        os.chdir("/")
+        os.umask(0o022)
+        # The first child is in the PID namespace; its own is that namespace's orphan.
+        if os.fork() > 0 or os.fork() > 0:
+            os._exit(0)
+        os.setsid()
+        linux.drop_privileges()
+        start = _read_start(channel)
+        linux.limit_open_files(start.open_files)
+        os.chdir(start.cwd)
+        os.environ.clear()
+        os.environ.update(start.env)
+        if kernel.changed() is None:
+            linux.set_dumpable(True)
+            kernel.serve(channel, acks)
+    except BaseException:  # noqa: BLE001 - its end tells the agent, and nothing of it is the sandbox's business
+        pass
+    os._exit(1)
+
+
+def _close_all_but(*kept: int) -> None:
+    after = 3
+    for fd in sorted(kept):
+        os.closerange(after, fd)
+        after = fd + 1
+    os.closerange(after, os.sysconf("SC_OPEN_MAX"))
+
+
+def _read_start(channel: int) -> Start:
+    """The first line, and not a byte of what follows it."""
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        piece = os.read(channel, 1 << 16)
+        if not piece or len(data) > _LONGEST_START:
+            os._exit(0)
+        data += piece
+    return msgspec.json.decode(data, type=Start)

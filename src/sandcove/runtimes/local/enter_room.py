@@ -1,0 +1,106 @@
+"""The way of a fork of the zygote into a room that is being made, to be its agent.
+
+It waits on the channel for the room's pidfd, joins all of its namespaces at once, and forks once more into the PID
+namespace: that child is the agent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import socket
+from types import ModuleType
+from typing import NoReturn
+
+import msgspec
+
+from sandcove import linux
+from sandcove.runtimes.local.plan import Entry
+
+__all__ = ["ROOM", "enter"]
+
+ROOM = (
+    linux.CLONE_NEWUSER
+    | linux.CLONE_NEWPID
+    | linux.CLONE_NEWNS
+    | linux.CLONE_NEWNET
+    | linux.CLONE_NEWIPC
+    | linux.CLONE_NEWUTS
+    | linux.CLONE_NEWCGROUP
+)
+"""The namespaces that make a room."""
+
+
+def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, log_fd: int) -> NoReturn:
+    """In the fork: waits for the room, joins it, and becomes its agent.
+
+    Args:
+        agent: has ``main(channel, listener, memory_fd, path, mount)``; see `sandcove.agent.main`.
+    """
+    channel = socket.socket(fileno=channel_fd)
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, 0)
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)
+        os.close(null)
+        os.close(log_fd)
+        data, fds = linux.receive_fds(channel, 64 * 1024, 1)
+        if not fds:
+            os._exit(0)
+        entry = msgspec.json.decode(data, type=Entry)
+        linux.setns(fds[0], ROOM)
+        os.close(fds[0])
+        # User code gets no user namespace of its own: in one it would have every capability.
+        with open("/proc/sys/user/max_user_namespaces", "w") as limit:
+            limit.write("0")
+        linux.leave_keyring()
+        os.chdir("/")
+        os.umask(0o022)
+        if os.fork() > 0:
+            os._exit(0)
+        os.environ.clear()
+        agent.main(channel, socket.socket(fileno=listener_fd), memory_fd, entry.path, lambda: _mount(entry))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the server must hear of it
+        with contextlib.suppress(OSError):
+            channel.send(f"error: {error}".encode()[:4096])
+    os._exit(1)
+
+
+def _mount(entry: Entry) -> None:
+    """Lays the copy-on-write mounts over their targets, and takes away what they were made from."""
+    for overlay in entry.overlays:
+        # What a volatile mount leaves to say that it was not synced; the kernel refuses to mount again while it is
+        # there. Our promise is to survive a kill of anything, not the loss of power.
+        if os.path.lexists(f"{overlay.work}/work/incompat"):
+            shutil.rmtree(f"{overlay.work}/work/incompat")
+        _enter_target(overlay.target)
+        options = f"lowerdir={overlay.lower},upperdir={overlay.upper},workdir={overlay.work},userxattr,volatile"
+        linux.mount("overlay", ".", "overlay", linux.MS_NOSUID | linux.MS_NODEV, options)
+    os.chdir("/")
+    for place in entry.unmount:
+        linux.unmount(place)
+    linux.restrict_devices()
+
+
+def _enter_target(target: str) -> None:
+    """Makes a mount's target the working directory. The sandbox may have put links in its way: they are removed."""
+    folder = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    for name in target.strip("/").split("/"):
+        try:
+            below = os.open(name, flags, dir_fd=folder)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                os.unlink(name, dir_fd=folder)
+            os.mkdir(name, 0o755, dir_fd=folder)
+            below = os.open(name, flags, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.fchdir(folder)
+    os.close(folder)
