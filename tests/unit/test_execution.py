@@ -46,12 +46,17 @@ def test_an_execution_has_what_the_events_told() -> None:
     assert (made.code, made.execution_count, made.truncated) == ("the cell", 3, False)
     assert (made.logs.stdout, made.logs.stderr) == (["a\nb\n"], ["e\n"])
     assert texts(made) == ["1", "2", "3"]
-    assert made.text == "2"
+    assert (made.text, made.json) == ("2", None)
     assert made.success and made.error is None
 
 
-def test_a_cell_without_a_value_has_no_text() -> None:
-    assert assembled(shown("displayed"), DONE).text is None
+def test_a_cell_without_a_value_has_none() -> None:
+    made = assembled(shown("displayed", json=[]), DONE)
+    assert (made.text, made.json) == (None, None)
+
+
+def test_the_value_of_a_cell_is_there_as_json() -> None:
+    assert assembled(shown("displayed", json=1), shown("[2]", json=[2], main=True), DONE).json == [2]
 
 
 def test_a_cell_that_raises_has_an_error() -> None:
