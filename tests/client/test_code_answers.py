@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -99,9 +100,8 @@ def test_an_error_that_is_none_of_the_cell_s_own_is_raised_with_what_there_was(
     error = caught.value
     assert (error.stdout, error.stderr) == ("ä€😀\n" * (1 + (OUT in more)), "e")
     assert [result.text for result in error.results] == ["42"]
-    seen = []
     with pytest.raises(kind) as caught:
-        seen.extend(event.type for event in box.run_code_stream("x"))
+        list(box.run_code_stream("x"))
     assert (caught.value.stdout, caught.value.results) == ("", [])
 
 
@@ -157,7 +157,8 @@ def test_a_cell_that_has_not_begun_is_sent_again_and_one_that_may_have_is_not(
     box, script = scripted(again, again, answer(lines(RESULT, DONE)))
     assert box.run_code("x").text == "42"
     assert script.calls == ["POST /api/execute/code"] * 3
-    for call in (lambda box: box.run_code("x"), lambda box: box.create_code_context()):
+    calls: list[Callable[[Any], object]] = [lambda box: box.run_code("x"), lambda box: box.create_code_context()]
+    for call in calls:
         box, script = scripted(refusal(refused("starting", retryAfter=0.01)))
         with pytest.raises(refused):
             call(box)

@@ -83,3 +83,15 @@ def test_the_end_of_the_connection_is_told(home: Path) -> None:
     with pytest.raises(SandboxNetworkError, match="can't be reached: Connection refused; check that it runs"):
         box.exec("true")
     Sandbox("cut-off").destroy()
+
+
+def test_cells(box: Sandbox) -> None:
+    with box.create_code_context() as context:
+        execution = box.run_code("print('ä€😀' * 1_000_000); 42", context=context)
+        assert ("".join(execution.logs.stdout), execution.text) == ("ä€😀" * 1_000_000 + "\n", "42")
+        for event in box.run_code_stream("print('up', flush=True)\nimport time; time.sleep(1000)", context=context):
+            assert event.text == "up\n"
+            break
+        with pytest.raises(ExecutionTimeoutError) as caught:
+            box.run_code("print('begun'); time.sleep(1000)", context=context, timeout=0.5)
+        assert caught.value.stdout == "begun\n"

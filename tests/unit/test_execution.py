@@ -46,12 +46,17 @@ def test_an_execution_has_what_the_events_told() -> None:
     assert (made.code, made.execution_count, made.truncated) == ("the cell", 3, False)
     assert (made.logs.stdout, made.logs.stderr) == (["a\nb\n"], ["e\n"])
     assert texts(made) == ["1", "2", "3"]
-    assert made.text == "2"
+    assert (made.text, made.json) == ("2", None)
     assert made.success and made.error is None
 
 
-def test_a_cell_without_a_value_has_no_text() -> None:
-    assert assembled(shown("displayed"), DONE).text is None
+def test_a_cell_without_a_value_has_none() -> None:
+    made = assembled(shown("displayed", json=[]), DONE)
+    assert (made.text, made.json) == (None, None)
+
+
+def test_the_value_of_a_cell_is_there_as_json() -> None:
+    assert assembled(shown("displayed", json=1), shown("[2]", json=[2], main=True), DONE).json == [2]
 
 
 def test_a_cell_that_raises_has_an_error() -> None:
@@ -105,11 +110,19 @@ def test_output_over_the_limit_is_dropped_and_told() -> None:
     assert not assembled(out(whole), out(whole), DONE).truncated
 
 
+CROWD: list[tuple[str, dict[str, Any]]] = [
+    ("1", {"display_id": "d"}),
+    ("2", {}),
+    ("3", {}),
+    ("4", {"display_id": "d", "update": True}),
+]
+
+
 def test_results_over_the_limit_are_dropped_and_told() -> None:
     assembly = Assembly()
     half = execution.MAX_RESULTS // 2
-    for text, more in (("1", {"display_id": "d"}), ("2", {}), ("3", {}), ("4", {"display_id": "d", "update": True})):
-        assembly.add(code.CodeEvent(type="result", text=text, **more), half)  # type: ignore[arg-type]
+    for text, more in CROWD:
+        assembly.add(code.CodeEvent(type="result", text=text, **more), half)
     made = assembly.execution("")
     assert texts(made) == ["4", "2"] and made.truncated
     assembly.add(code.CodeEvent(type="clear_output"), 10)

@@ -73,7 +73,7 @@ class Contexts:
                 )
             return context
         language = request.language or "python"
-        name = default_context(language)
+        name = default_context(language, request.session_id)
         async with self._making_default:
             if (default := self._all.get(name)) is not None:
                 return default

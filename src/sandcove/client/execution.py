@@ -88,6 +88,11 @@ class Execution(Value, frozen=True, kw_only=True):
         """The value of its last expression as text; None when it has none."""
         return next((result.text for result in reversed(self.results) if result.main), None)
 
+    @property
+    def json(self) -> Any:
+        """That value, where JSON has such: a dict or list of Python, an object of JavaScript; else None."""
+        return next((result.json for result in reversed(self.results) if result.main), None)
+
 
 class CodeEvent:
     """One event of a cell that runs.

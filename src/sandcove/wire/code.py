@@ -29,9 +29,9 @@ Language = Literal["python", "javascript", "typescript"]
 LANGUAGES: tuple[Language, ...] = ("python", "javascript", "typescript")
 
 
-def default_context(language: str) -> str:
-    """The id of the context that cells of a language run in which name none: made with the first of them."""
-    return f"default-{language}"
+def default_context(language: str, session_id: str = DEFAULT_SESSION) -> str:
+    """The id of the context for a session's cells of a language that name none: made with the first of them."""
+    return f"default-{language}" if session_id == DEFAULT_SESSION else f"default-{language}@{session_id}"
 
 
 class CreateContext(Request):
@@ -108,7 +108,7 @@ class RunCode(Request):
     env_vars: dict[str, str] | None = msgspec.field(name="env_vars", default=None)
     """Variables for this cell only."""
     session_id: str = DEFAULT_SESSION
-    """Of the default context, if the cell is the first of it."""
+    """Whose default context, without `context_id`."""
 
 
 class CodeEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):

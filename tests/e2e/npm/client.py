@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Called", "ClientError", "NpmClient"]
+__all__ = ["Called", "ClientError", "Interpreter", "NpmClient"]
 
 PROGRAM = Path(__file__).with_name("drive.mjs")
 ANSWERS_WITHIN = 60.0
@@ -29,13 +29,16 @@ class NpmClient:
     """``npm.exec("session", "true")`` calls the client's ``exec`` and gives what that returns.
 
     None stands for JavaScript's ``undefined``. Of a stream the events or the file are returned, see `Called`.
+    ``npm.interpreter.runCode("1 + 1")`` calls a method of the package's ``CodeInterpreter`` on this client.
 
     Attributes:
         callbacks: those that the last call made, as lists of the callback's name and its arguments.
+        interpreter: that ``CodeInterpreter``.
     """
 
     def __init__(self, package: Path, base_url: str) -> None:
         self.callbacks: list[list[Any]] = []
+        self.interpreter = Interpreter(self._call)
         self._node = subprocess.Popen(
             ["node", str(PROGRAM), str(package), base_url],
             stdin=subprocess.PIPE,
@@ -71,9 +74,16 @@ class NpmClient:
     def __getattr__(self, method: str) -> Called:
         return Called(partial(self._call, method))
 
-    def _call(self, method: str, *args: Any, read: str | None = None, until: str | None = None) -> Any:
+    @property
+    def console(self) -> str:
+        """What Node has printed on its console."""
+        return "".join(self._log)
+
+    def _call(
+        self, method: str, *args: Any, of: str | None = None, read: str | None = None, until: str | None = None
+    ) -> Any:
         assert self._node.stdin is not None and self._node.stdout is not None
-        asked = {"call": method, "args": args, "read": read, "until": until}
+        asked = {"of": of, "call": method, "args": args, "read": read, "until": until}
         self._node.stdin.write(json.dumps({name: value for name, value in asked.items() if value is not None}) + "\n")
         self._node.stdin.flush()
         # A client that never answers is ended, so that the test fails with what it said until then.
@@ -92,8 +102,18 @@ class NpmClient:
         return answer["value"]
 
 
+class Interpreter:
+    """The package's ``CodeInterpreter``, by the names of its methods."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __getattr__(self, method: str) -> Called:
+        return Called(partial(self._call, method, of="interpreter"))
+
+
 class Called:
-    """A method of the client. Call it; or, when it returns a stream, read that by `events` or `file`."""
+    """A method of the client. Call it; or, when it returns a stream, read that by `events`, `file` or `lines`."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self._call = call
@@ -108,3 +128,11 @@ class Called:
     def file(self, *args: Any) -> dict[str, Any]:
         """What the package's own reader of file streams collects: content, whether that is bytes, metadata."""
         return self._call(*args, read="file")  # type: ignore[no-any-return]
+
+    def lines(self, *args: Any, until: str | None = None) -> list[dict[str, Any]]:
+        """All events of a stream of lines; the reader leaves when the text of one contains `until`."""
+        return self._call(*args, read="lines", until=until)  # type: ignore[no-any-return]
+
+    def cell(self, *args: Any) -> Any:
+        """Calls it with the four callbacks of a cell, in the options where the last argument is one."""
+        return self._call(*args, read="cell")

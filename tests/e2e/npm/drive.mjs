@@ -1,8 +1,9 @@
 // Drives the published client by lines of JSON: `node drive.mjs PACKAGE BASE_URL`.
 //
-// Each line on standard input is a call: {call, args, read, until}. Each line on standard output is its answer:
-// {value | error, callbacks}. `read` says what the method returns: a stream of "events" or of a "file"; a reader of
-// events leaves when one of them has the text `until`.
+// Each line on standard input is a call: {of, call, args, read, until}. Each line on standard output is its answer:
+// {value | error, callbacks}. `of` names the object: the "client", or the package's "interpreter" on it. `read` says what
+// the method returns: a stream of "events", of a "file" or of "lines"; a reader of events or lines leaves when one of them
+// has the text `until`. Or it says that the method is given the four callbacks of a "cell".
 
 import { Console } from "node:console";
 import { createInterface } from "node:readline";
@@ -15,6 +16,7 @@ globalThis.console = new Console(process.stderr);
 
 const load = (name) => import(pathToFileURL(join(folder, "dist", name)).href);
 const { InterpreterClient } = await load("interpreter-client.js");
+const { CodeInterpreter } = await load("interpreter.js");
 const { parseSSEStream } = await load("sse-parser.js");
 const { collectFile } = await load("file-stream.js");
 
@@ -28,6 +30,13 @@ const client = new InterpreterClient({
   onError: heard("onError"),
 });
 
+const targets = { client, interpreter: new CodeInterpreter({ client }) };
+
+// What a callback of a cell is given may have functions, which JSON has not.
+const plain = (value) => (value.formats ? { ...value, formats: value.formats() } : value);
+const ofCell = (names = ["onStdout", "onStderr", "onResult", "onError"]) =>
+  Object.fromEntries(names.map((name) => [name, (value) => heard(name)(plain(value))]));
+
 async function events(stream, until, leave) {
   const found = [];
   for await (const event of parseSSEStream(stream)) {
@@ -39,6 +48,24 @@ async function events(stream, until, leave) {
 }
 
 const readers = {
+  async cell(method, args, until, target) {
+    const options = typeof args.at(-1) === "object" ? args.pop() : {};
+    return target[method](...args, { ...options, ...ofCell() });
+  },
+  async lines(method, args, until, target) {
+    const stream = await target[method](...args);
+    const decoder = new TextDecoder();
+    const found = [];
+    let held = "";
+    for await (const piece of stream) {
+      const lines = (held + decoder.decode(piece, { stream: true })).split("\n");
+      held = lines.pop();
+      found.push(...lines.filter(Boolean).map((line) => JSON.parse(line)));
+      // Leaving the loop gives the stream up.
+      if (until !== undefined && found.some((event) => event.text?.includes(until))) break;
+    }
+    return found;
+  },
   async events(method, args, until) {
     // Only this method takes a signal; of the others the stream that they return is given up.
     if (method !== "streamProcessLogs" || until === undefined) {
@@ -58,16 +85,18 @@ const readers = {
 const special = {
   methods() {
     const named = (cls) => Object.getOwnPropertyNames(cls.prototype);
-    const all = [...named(InterpreterClient), ...named(Object.getPrototypeOf(InterpreterClient))];
-    return all.filter((name) => typeof client[name] === "function");
+    const ofClient = [...named(InterpreterClient), ...named(Object.getPrototypeOf(InterpreterClient))];
+    const all = { client: ofClient, interpreter: named(CodeInterpreter) };
+    const callable = ([of, names]) => [of, names.filter((name) => typeof targets[of][name] === "function")];
+    return Object.fromEntries(Object.entries(all).map(callable));
   },
 };
 
-async function answer({ call, args = [], read, until }) {
+async function answer({ of = "client", call, args = [], read, until }) {
   // JSON has no `undefined`, with which a caller leaves an argument out.
   const given = args.map((value) => value ?? undefined);
   if (call in special) return special[call]();
-  return read ? readers[read](call, given, until) : client[call](...given);
+  return read ? readers[read](call, given, until, targets[of]) : targets[of][call](...given);
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

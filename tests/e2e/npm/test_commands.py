@@ -17,18 +17,22 @@ import pytest
 from sandcove import Sandbox
 from tests.e2e.npm.client import ClientError, NpmClient
 
-TO_COME = {
-    *("exposePort", "unexposePort", "getExposedPorts"),
-    *("createCodeContext", "runCodeStream", "listCodeContexts", "deleteCodeContext"),
-}
+TO_COME = {"exposePort", "unexposePort", "getExposedPorts"}
 """Methods for what Sandcove does not have yet."""
-INTERNAL = {"constructor", "doFetch", "readLines", "parseExecutionResult", "executeWithRetry", "isRetryableError"}
+INTERNAL = {
+    "client": {"constructor", "doFetch", "readLines", "parseExecutionResult", "executeWithRetry", "isRetryableError"},
+    "interpreter": {"constructor", "getOrCreateDefaultContext"},
+}
 
 
 def test_every_method_that_the_client_has_is_called_by_these_tests(npm: NpmClient) -> None:
     sources = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    called = set(re.findall(r"\bnpm\.([a-z]\w+)(?:\(|\.events\(|\.file\()", sources)) - {"methods"}
-    assert called == set(npm.methods()) - INTERNAL - TO_COME
+    ways = r"([a-z]\w+)(?:\(|\.events\(|\.file\(|\.lines\(|\.cell\()"
+    methods = npm.methods()
+    called = set(re.findall(rf"\bnpm\.{ways}", sources)) - {"methods"}
+    assert called == set(methods["client"]) - INTERNAL["client"] - TO_COME
+    called = set(re.findall(rf"\bnpm\.interpreter\.{ways}", sources))
+    assert called == set(methods["interpreter"]) - INTERNAL["interpreter"]
 
 
 def test_ping_gives_the_time(npm: NpmClient) -> None:

@@ -92,7 +92,8 @@ class Code:
 
         Args:
             code: the cell.
-            context: a context or its id; None: the default context of the language, which the first such call makes.
+            context: a context or its id; None: the default context of the language, which the first such call makes;
+                a session has its own.
             language: of the default context, ``"python"`` if not given. With `context` it must be the context's.
             env_vars: environment variables for this cell only.
             timeout: seconds that it may run, its wait for the cells before it not counted; then it is interrupted.
@@ -200,7 +201,8 @@ class Code:
 
     def _context_of(self, context: CodeContext | str | None, language: wire.Language | None) -> str:
         if context is None:
-            return wire.default_context("python" if language is None else check_language(language))
+            chosen = "python" if language is None else check_language(language)
+            return wire.default_context(chosen, self._session_id)
         if language is not None:
             raise InvalidRequestError("give a context, or a language for its default context, not both")
         return self._id_of(context)
@@ -246,7 +248,7 @@ class Code:
     def _code_events(self, request: wire.RunCode) -> Generator[tuple[wire.CodeEvent, int], None, None]:
         began = time.monotonic()
         stream = code_events(self._agent, request)
-        where = request.context_id or wire.default_context(request.language or "python")
+        where = request.context_id or wire.default_context(request.language or "python", self._session_id)
         outcome = "ended"
         try:
             for event in stream:
