@@ -31,6 +31,7 @@ __all__ = [
     "restrict_proc",
     "sealed_memfd",
     "set_dumpable",
+    "set_name",
     "setns",
     "unmount",
     "unshare",
@@ -73,6 +74,7 @@ _PROC_HIDDEN = (
 )
 _MOST_OPEN_FILES = 65536
 _PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
@@ -211,6 +213,12 @@ def _prctl(option: int, first: int = 0, second: int = 0) -> None:
 def set_dumpable(dumpable: bool) -> None:
     """Whether others of the same user may trace this process or read its /proc entry."""
     _prctl(_PR_SET_DUMPABLE, int(dumpable))
+
+
+def set_name(name: str) -> None:
+    """Names this process, and those that it will fork, in lists of processes: at most 15 bytes."""
+    text = ctypes.create_string_buffer(name.encode(), 16)
+    _prctl(_PR_SET_NAME, ctypes.addressof(text))
 
 
 def become_subreaper() -> None:

@@ -152,7 +152,7 @@ def test_what_such_a_function_raises_the_call_raises_and_the_cell_is_interrupted
     options: dict[str, Any] = {which: fail}
     with pytest.raises(LookupError):
         box.run_code(
-            f"{code}\nran = 1\n" + ("1 / 0" if which == "on_error" else "import time; time.sleep(1000)"), **options
+            f"ran = 1\n{code}\n" + ("1 / 0" if which == "on_error" else "import time; time.sleep(1000)"), **options
         )
     assert box.run_code("ran", timeout=30).text == "1"
 

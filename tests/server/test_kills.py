@@ -16,6 +16,7 @@ import pytest
 
 from bench import processes
 from sandcove import ContainerNotReadyError, Sandbox, get_sandbox, list_sandboxes
+from sandcove.runtimes.local.zygote import AGENTS, KERNELS, Kind
 from tests.server.conftest import Serving, ask, server_pid
 
 PREPARE = "cd /usr; export KEPT=1; echo file > /workspace/f; sync /workspace/f"
@@ -125,13 +126,15 @@ def test_many_creates_while_the_zygote_is_killed(served: Path) -> None:
         assert box.exec("echo new").stdout == "new\n"
 
 
-def test_a_zygote_whose_server_ends_while_it_gets_ready_ends_silently(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [AGENTS, KERNELS], ids=["agents", "kernels"])
+def test_a_zygote_whose_server_ends_while_it_gets_ready_ends_silently(tmp_path: Path, kind: Kind) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         ours.send(os.fsencode(tmp_path))
     with theirs:
+        words = [str(theirs.fileno()), kind.entry, kind.module]
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "sandcove.runtimes.local.zygote", str(theirs.fileno()), "sandcove.agent.main"],
+            [sys.executable, "-P", "-m", "sandcove.runtimes.local.zygote", *words],
             pass_fds=(theirs.fileno(),),
             capture_output=True,
             text=True,

@@ -166,7 +166,7 @@ def main() -> None:
     control.set_inheritable(False)
     home = os.fsdecode(control.recv(4096))
     # Programs that run from a copy have its descriptor's number as their name.
-    Path("/proc/self/comm").write_text("python3")
+    linux.set_name("python3")
     entry, module = map(importlib.import_module, sys.argv[2:4])
     module.preload()
     # The fork that enters a room ends when it has forked the agent, and the agent would go to the host's init: the
