@@ -31,7 +31,7 @@ def failure(error: BaseException, cell: str, is_cell: Callable[[str], bool], for
     value = _text(lambda: str(error), f"<str() of this {name} failed>")
     try:
         blocks = formatter(error, of_cells(error.__traceback__, is_cell))
-        lines = _COLOURS.sub("", "\n".join(str(block) for block in blocks)).rstrip("\n").split("\n")
+        lines = _COLOURS.sub("", "\n".join(str(block).rstrip("\n") for block in blocks)).split("\n")
     except Exception:  # noqa: BLE001 - the exception's own code runs in it, and memory may be scarce
         lines = [f"{name}: {value}"]
     return message(name, value, lines, line)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import site
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -22,12 +20,13 @@ _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 def forget() -> None:
     """State of the process that a new Python would not have; the environment and the folder are the sandbox's."""
     _reset_signals()
-    random.seed()
     time.tzset()
-    tempfile.tempdir = None
-    sys.argv[:] = [""]
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     modules: Any = sys.modules
+    if "random" in modules:
+        modules["random"].seed()
+    if "tempfile" in modules:
+        modules["tempfile"].tempdir = None
     if "numpy.random" in modules:
         modules["numpy.random"].seed()
     if "multiprocessing.process" in modules:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import getpass
-import inspect
 import os
-import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +23,8 @@ from sandcove.kernels.python.streams import Streams
 __all__ = ["Host", "Kit", "no_input"]
 
 _DRAWN_BY = ("matplotlib", "plotly", "altair")
+_COROUTINE = 0x80
+"""`inspect.CO_COROUTINE`, whose module takes longer to load than most."""
 _WANTED = ("numpy", "pandas", "matplotlib")
 
 
@@ -73,7 +73,7 @@ class Host:
 
     @property
     def version(self) -> str:
-        return f"Python {platform.python_version()}"
+        return f"Python {sys.version.split()[0]}"
 
     @property
     def execution_count(self) -> int:
@@ -116,7 +116,7 @@ class Host:
         codes = [compiler(ast.Module(nodes[:split], []), self.cell, "exec")] if split else []
         codes += [compiler(ast.Interactive([node]), self.cell, "single") for node in nodes[split:]]
         names = self.module.__dict__
-        if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
+        if any(code.co_flags & _COROUTINE for code in codes):
             self.kit.loop.run(_run_all(codes, names))
             return
         for code in codes:
@@ -169,7 +169,7 @@ class Host:
 
 async def _run_all(codes: list[CodeType], names: dict[str, Any]) -> None:
     for code in codes:
-        if code.co_flags & inspect.CO_COROUTINE:
+        if code.co_flags & _COROUTINE:
             await eval(code, names)  # noqa: S307 - that is what this is for
         else:
             exec(code, names)  # noqa: S102 - as above

@@ -7,7 +7,7 @@ import sys
 from types import ModuleType
 from typing import NoReturn
 
-from sandcove.kernels.python import fresh, preloaded, warmup
+from sandcove.kernels.python import fresh, preloaded
 from sandcove.kernels.python.host import Host, Kit
 from sandcove.kernels.python.kernel import Kernel
 from sandcove.kernels.python.libraries import hooks
@@ -24,6 +24,8 @@ _warm: list[Host] = []
 
 def preload() -> None:
     """Imports the libraries and runs all of the kernel once, in a process with one thread that is forked later."""
+    from sandcove.kernels.python import warmup
+
     _warm.append(warmup.warm_up(_host))
     preloaded.remember()
 
@@ -39,6 +41,7 @@ def serve(channel_fd: int, acks_fd: int) -> NoReturn:
     else:
         host = _host(kit)
         hooks(host).install()
+    sys.argv[:] = [""]
     host.fresh()
     kit.watch_forks()
     fresh.purge()

@@ -9,13 +9,15 @@ __all__ = ["changed", "remember"]
 
 _Mark = tuple[str, int, int]
 _marks: dict[str, _Mark] = {}
+_OURS = {"__main__", "__mp_main__", "sandcove"}
+"""What no sandbox need have: it is in the process already, and the user's code does not see it."""
 
 
 def remember() -> None:
     """Notes what is loaded: of each package that is not of Python's own, where it lies, and when it changed last."""
     for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)
-        if "." in name or name == "__main__" or name in sys.stdlib_module_names or not path:
+        if "." in name or name in _OURS or name in sys.stdlib_module_names or not path:
             continue
         try:
             found = os.stat(path)

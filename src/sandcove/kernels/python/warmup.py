@@ -17,6 +17,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from sandcove.kernels.python.host import Host, Kit
 from sandcove.kernels.python.kernel import Kernel
@@ -74,6 +75,7 @@ def warm_up(make_host: Callable[[Kit], Host]) -> Host:
     signal.signal(signal.SIGINT, handler)
     sys.modules["__main__"], sys.stdin, (sys.stdout, sys.stderr), sys.displayhook = main, stdin, streams, hook
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = standard  # type: ignore[misc]
+    _close_fonts()
     _end_threads()
     gc.collect()
     gc.freeze()
@@ -106,6 +108,17 @@ def _acknowledge(channel: socket.socket, give: int) -> None:
             if json.loads(line)["type"] in ("result", "clear_output", "sync"):
                 os.write(give, b".")
     os.close(give)
+
+
+def _close_fonts() -> None:
+    """matplotlib keeps the files of fonts open; a fork may close what it does not know."""
+    for module, owner, cache in (
+        ("matplotlib.font_manager", None, "_get_font"),
+        ("matplotlib.mathtext", "MathTextParser", "_parse_cached"),
+    ):
+        with contextlib.suppress(AttributeError, KeyError):
+            found: Any = sys.modules[module]
+            getattr(getattr(found, owner) if owner else found, cache).cache_clear()
 
 
 def _end_threads() -> None:
