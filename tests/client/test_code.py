@@ -288,6 +288,12 @@ def test_rich_results(box: Sandbox) -> None:
     assert (execution.logs.stdout, execution.results) == (["there\n"], [])
 
 
+def test_a_representation_that_none_can_have_is_left_out(box: Sandbox) -> None:
+    code = "display({'text/plain': 'x', 'application/vnd.sandcove.chart+json': [1], 'text/html': 5}, raw=True)"
+    [result] = box.run_code(code).results
+    assert result.formats() == ["text"]
+
+
 def test_a_picture_is_bytes(box: Sandbox) -> None:
     [picture] = box.run_code("import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.show()").results
     assert picture.png is not None and picture.png.startswith(b"\x89PNG\r\n\x1a\n") and picture.png[-8:-4] == b"IEND"
