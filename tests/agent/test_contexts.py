@@ -186,9 +186,9 @@ for number in range(20):
     os.system(f"echo child {number}")
     display(number)
 """
-    seen = []
+    seen: list[str | None] = []
     for event in shared.run_code_stream(code, context=context):
-        seen += [event.result.text] if event.result else (event.text or "").split("\n")
+        seen += [event.result.text] if event.result else (event.text or "").splitlines()
     expected = [word for n in range(20) for word in (f"out {n}", f"err {n}", f"child {n}", str(n))]
     assert [word for word in seen if word] == expected
 

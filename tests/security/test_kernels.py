@@ -102,7 +102,8 @@ def test_a_kernel_has_no_descriptor_but_its_own(sandbox: Sandbox) -> None:
     for context in (sandbox.create_code_context(), sandbox.create_code_context().fork()):
         code = (
             "import os, json\nfolder = '/proc/self/fd'\n"
-            "print(json.dumps([os.readlink(f'{folder}/{n}') for n in os.listdir(folder) if os.path.islink(f'{folder}/{n}')]))"
+            "paths = [f'{folder}/{name}' for name in os.listdir(folder)]\n"
+            "print(json.dumps([os.readlink(path) for path in paths if os.path.islink(path)]))"
         )
         links = json.loads("".join(sandbox.run_code(code, context=context).logs.stdout))
         strange = [link for link in links if not link.startswith(("pipe:", "socket:", "/dev/null", "anon_inode:"))]

@@ -40,7 +40,7 @@ class Verdict:
     error: Message | None
 
 
-class KernelSilentError(SandboxError):
+class KernelSilentError(Exception):
     """A kernel ended before it had said or printed anything."""
 
 
@@ -142,6 +142,8 @@ class Kernel:
             kernel.ended.cancel()
             if process is not None:
                 await kernel._kill_tree()
+            if isinstance(error, BrokenKernelError):
+                raise CodeExecutionError(f"the kernel did not start: {error}") from None
             if isinstance(error, TimeoutError):
                 raise CodeExecutionError(f"the kernel did not get ready within {READY_WITHIN:g} s") from None
             raise
@@ -214,7 +216,10 @@ class Kernel:
                     loop.add_reader(self._feed.fileno(), self._on_idle)
             if message.error:
                 raise CodeExecutionError(f"the context can't be copied: {message.error}")
-        return await Kernel.begin(ends, self._init), message.lost
+        try:
+            return await Kernel.begin(ends, self._init), message.lost
+        except KernelSilentError:
+            raise CodeExecutionError("the copy of the context ended at once") from None
 
     def how_it_ended(self) -> str:
         """In words, for people."""

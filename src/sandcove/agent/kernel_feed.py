@@ -15,7 +15,6 @@ from typing import Literal
 import msgspec
 
 from sandcove.agent.output import bytes_waiting, widen
-from sandcove.errors import SandboxError
 from sandcove.kernels.messages import LONGEST_MESSAGE, Message, messages
 from sandcove.wire.code import CodeEvent
 from sandcove.wire.codec import decoder_of
@@ -31,7 +30,7 @@ _events = decoder_of(CodeEvent)
 _new_decoder = codecs.getincrementaldecoder("utf-8")
 
 
-class BrokenKernelError(SandboxError):
+class BrokenKernelError(Exception):
     """The kernel said what none says: the user's code has written on its channel."""
 
 

@@ -187,8 +187,4 @@ def _no_password(prompt: str = "", stream: object = None) -> NoReturn:
 
 def _is_there(name: str) -> bool:
     """Without importing it, and without `importlib.util`, whose load costs more than the search."""
-    return any(
-        os.path.exists(f"{folder}/{name}/__init__.py")
-        for folder in sys.path
-        if folder
-    )
+    return any(os.path.exists(f"{folder}/{name}/__init__.py") for folder in sys.path if folder)

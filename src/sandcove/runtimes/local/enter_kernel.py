@@ -10,6 +10,7 @@ variable of the environment, and its program is a sealed copy (see `zygote.Kind`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from types import ModuleType
@@ -26,16 +27,19 @@ __all__ = ["enter"]
 _LONGEST_START = 16 * 1024 * 1024
 
 
-def enter(kernel: ModuleType, channel: int, acks: int, stdout: int, stderr: int, init: int) -> NoReturn:
-    """In the fork: joins the room of `init`, a pidfd of the first process for user code, and becomes a kernel.
+def enter(kernel: ModuleType, *fds: int) -> NoReturn:
+    """In the fork: joins a room and becomes a kernel there.
 
     It ends without a word when it can't, or when the room's packages are not those that were preloaded; the agent then
     starts one by itself.
 
     Args:
         kernel: has ``changed()`` and ``serve(channel, acks)``; see `sandcove.kernels.python.main`.
+        fds: see `sandcove.wire.kernel`.
     """
-    try:
+    # What fails here is not the sandbox's business: that the process ends tells the agent.
+    with contextlib.suppress(BaseException):
+        channel, acks, stdout, stderr, init = fds
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number, fd in ((0, os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)), (1, stdout), (2, stderr)):
             os.dup2(fd, number)
@@ -57,8 +61,6 @@ def enter(kernel: ModuleType, channel: int, acks: int, stdout: int, stderr: int,
         if kernel.changed() is None:
             linux.set_dumpable(True)
             kernel.serve(channel, acks)
-    except BaseException:  # noqa: BLE001 - its end tells the agent, and nothing of it is the sandbox's business
-        pass
     os._exit(1)
 
 
