@@ -132,7 +132,7 @@ def test_a_server_that_is_not_there_is_125() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_our_signals_interrupt_the_cell(box: Sandbox, number: signal.Signals, code: int) -> None:
     box.run_code("import time")
-    line = [*COMMAND, "code", "--sandbox", "cli-code", "-c", "print('begun', flush=True); kept = 1; time.sleep(1000)"]
+    line = [*COMMAND, "code", "--sandbox", "cli-code", "-c", "kept = 1; print('begun', flush=True); time.sleep(1000)"]
     with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"begun\n"

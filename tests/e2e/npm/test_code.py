@@ -139,7 +139,7 @@ def test_output_that_is_not_ascii_comes_whole_wherever_the_network_cuts_it(npm: 
 
 
 def test_output_comes_while_the_cell_runs_and_leaving_interrupts_it(npm: NpmClient, context: str) -> None:
-    waits = "import time\nprint('begun')\ntry:\n    time.sleep(1000)\nfinally:\n    ended = True"
+    waits = "import time\ntry:\n    print('begun')\n    time.sleep(1000)\nfinally:\n    ended = True"
     events = npm.interpreter.runCodeStream.lines(waits, {"context": {"id": context}}, until="begun")
     assert [event["type"] for event in events] == ["stdout"]
     npm.runCodeStream.cell(context, "ended", None)
