@@ -46,8 +46,8 @@ def test_the_end_of_a_file_s_name_tells_its_language(home: Path, tmp_path: Path,
 
 
 def test_a_language_that_is_named_counts(home: Path, tmp_path: Path) -> None:
-    (tmp_path / "cell.py").write_text("[1, 2].map((n) => n + 1).join()")
-    assert sandcove("code", "--language", "javascript", str(tmp_path / "cell.py")).stdout == "'2,3'\n"
+    (tmp_path / "cell.py").write_text("[1, 2].map((n) => n + 1).length")
+    assert sandcove("code", "--language", "javascript", str(tmp_path / "cell.py")).stdout == "2\n"
 
 
 def test_what_a_cell_raises_is_told_on_standard_error(home: Path) -> None:

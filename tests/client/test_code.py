@@ -256,7 +256,7 @@ def test_variables_for_one_cell(box: Sandbox) -> None:
 def test_a_copy_goes_its_own_way(box: Sandbox) -> None:
     context = box.create_code_context(cwd="/tmp", timeout=45)
     box.run_code(
-        "import threading; x = 1\nstop = threading.Event(); thread = threading.Thread(target=stop.wait); thread.start()",
+        "import threading as t; x = 1\nstop = t.Event(); thread = t.Thread(target=stop.wait); thread.start()",
         context=context,
     )
     copy = context.fork()

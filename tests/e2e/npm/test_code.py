@@ -117,8 +117,8 @@ def test_a_cell_without_a_context_runs_in_the_language_s_own(npm: NpmClient) -> 
     npm.runCodeStream.cell(None, "shared = 1", None)
     npm.runCodeStream.cell(None, "shared", "python")
     assert [result["text"] for result in heard(npm, "onResult")] == ["1"]
-    npm.runCodeStream.cell(None, "typeof shared", "javascript")
-    assert [result["text"] for result in heard(npm, "onResult")] == ["'undefined'"]
+    npm.runCodeStream.cell(None, "typeof shared === 'undefined'", "javascript")
+    assert [result["text"] for result in heard(npm, "onResult")] == ["true"]
 
 
 def test_an_unknown_context_is_an_error_that_names_it(npm: NpmClient) -> None:
@@ -168,7 +168,8 @@ def test_the_interpreter_s_own_execution(npm: NpmClient) -> None:
     assert failed["error"]["name"] == "ZeroDivisionError"
     # Without a context it looks for one of the language among those that it has seen, else it makes one.
     npm.interpreter.runCode("kept = 1", {"context": made})
-    assert npm.interpreter.runCode("typeof kept", {"language": "javascript"})["results"][0]["text"] == "'undefined'"
+    [result] = npm.interpreter.runCode("typeof kept === 'undefined'", {"language": "javascript"})["results"]
+    assert result["text"] == "true"
     assert made["id"] in {entry["id"] for entry in npm.interpreter.listCodeContexts()}
     npm.interpreter.deleteCodeContext(made["id"])
     assert made["id"] not in {entry["id"] for entry in npm.interpreter.listCodeContexts()}
