@@ -310,6 +310,31 @@ def test_a_kernel_that_dies_says_so_and_restarts_clean(
     assert (context.status, context.execution_count) == ("idle", 1)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no message",
+        '{"type":"result","text":5}',
+        r'{"type":"result","text":"\xff"}',
+        r'{"type":"result","text":"\\ud800"}',
+        '{"type":"result","json":\'+b"["*5000+b"]"*5000+b\'}',
+    ],
+    ids=["text", "field", "bytes", "surrogate", "depth"],
+)
+def test_a_cell_that_writes_to_the_channel_loses_its_kernel(shared: Sandbox, context: CodeContext, line: str) -> None:
+    code = (
+        "import os, stat\n"
+        "for number in map(int, os.listdir('/proc/self/fd')):\n"
+        "    try:\n"
+        "        if stat.S_ISSOCK(os.fstat(number).st_mode): os.write(number, b'" + line + "\\n')\n"
+        "    except OSError: pass"
+    )
+    with pytest.raises(ContextEndedError, match="channel was written to by the cell"):
+        shared.run_code(code, context=context)
+    shared.restart(context)
+    assert text(shared, "1", context) == "1"
+
+
 def test_javascript_that_exits(shared: Sandbox) -> None:
     context = shared.create_code_context("javascript")
     with pytest.raises(ContextEndedError, match="exit code 3"):

@@ -89,7 +89,7 @@ def test_cells(box: Sandbox) -> None:
     with box.create_code_context() as context:
         execution = box.run_code("print('ä€😀' * 1_000_000); 42", context=context)
         assert ("".join(execution.logs.stdout), execution.text) == ("ä€😀" * 1_000_000 + "\n", "42")
-        for event in box.run_code_stream("print('up', flush=True)\nimport time; time.sleep(1000)", context=context):
+        for event in box.run_code_stream("import time; print('up', flush=True); time.sleep(1000)", context=context):
             assert event.text == "up\n"
             break
         with pytest.raises(ExecutionTimeoutError) as caught:

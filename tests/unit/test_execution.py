@@ -173,29 +173,30 @@ def test_a_picture_that_is_no_base64_is_an_error_of_its_own(text: str) -> None:
         _ = result(png=text).png
 
 
-def test_a_result_shows_itself_in_a_notebook() -> None:
-    schema = "https://vega.github.io/schema/vega-lite/v{}.json"
-    made = result(
-        text="t", png="AAAA", plotly={"data": []}, vega_lite={"$schema": schema.format("6.1.0")}, vega={"marks": []},
-        data={"x/y": 1}, metadata={"png": {"width": 3}, "x/y": {}},
-    )  # fmt: skip
-    assert made._repr_mimebundle_() == (
-        {
-            "text/plain": "t",
-            "image/png": "AAAA",
-            "application/vnd.plotly.v1+json": {"data": []},
-            "application/vnd.vegalite.v6+json": {"$schema": schema.format("6.1.0")},
-            "application/vnd.vega.v5+json": {"marks": []},
-            "x/y": 1,
-        },
-        {"image/png": {"width": 3}, "x/y": {}},
-    )
+DANGEROUS: dict[str, Any] = {
+    "html": "<script>",
+    "svg": "<svg onload=''/>",
+    "javascript": "alert()",
+    "markdown": "<script>",
+    "latex": "x",
+    "json": 1,
+    "plotly": {},
+    "vega": {},
+    "vega_lite": {},
+    "data": {"text/html": "<script>"},
+    "metadata": {"png": {}},
+}
 
 
-def test_ipython_shows_a_result_by_what_it_has() -> None:
+def test_a_notebook_shows_of_itself_what_runs_nothing() -> None:
+    made = result(text="t", png="AAAA", jpeg="BBBB", **DANGEROUS)
+    assert made._repr_mimebundle_() == {"text/plain": "t", "image/png": "AAAA", "image/jpeg": "BBBB"}
+
+
+def test_ipython_shows_a_result_by_that() -> None:
     formatters = pytest.importorskip("IPython.core.formatters")
-    data, _ = formatters.DisplayFormatter().format(result(text="t", html="<b>t</b>"))
-    assert data == {"text/plain": "t", "text/html": "<b>t</b>"}
+    data, metadata = formatters.DisplayFormatter().format(result(text="t", png="AAAA", **DANGEROUS))
+    assert (data, metadata) == ({"text/plain": "t", "image/png": "AAAA"}, {})
 
 
 def test_a_chart_has_names_for_what_it_says() -> None:

@@ -95,7 +95,7 @@ class Feed:
                 message = messages.decode(line)
                 if message.type == "result":
                     _events.decode(line)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BrokenKernelError(f"the kernel's channel was written to by the cell: {error}") from None
             if message.type in _ANSWERED:
                 if message.type != "sync":

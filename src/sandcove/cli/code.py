@@ -42,6 +42,7 @@ def code(options: Namespace) -> int:
     if language is None and options.context is None and options.file is not None:
         language = cast(Language | None, ENDINGS.get(PurePath(options.file).suffix))
     pictures = None if options.save is None else _Pictures(Path(options.save))
+    screen = _Screen(options.json)
     with ExitStack() as stack:
         sandbox = stack.enter_context(Sandbox()) if options.sandbox is None else existing(options.sandbox)
         events = sandbox.run_code_stream(
@@ -54,7 +55,7 @@ def code(options: Namespace) -> int:
         failed = 0
         try:
             for event in events:
-                _show(event, options.json)
+                screen.show(event)
                 if event.error is not None:
                     failed = 1
                 if event.result is not None and pictures is not None:
@@ -74,7 +75,8 @@ def _text_of(options: Namespace) -> str:
     if options.code is not None:
         return cast(str, options.code)
     try:
-        data = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+        # Python has no standard input where that is closed.
+        data = Path(options.file).read_bytes() if options.file != "-" else sys.stdin.buffer.read() if sys.stdin else b""
         return data.decode()
     except OSError as error:
         raise InvalidRequestError(f"{options.file} can't be read: {error.strerror}") from None
@@ -82,16 +84,30 @@ def _text_of(options: Namespace) -> str:
         raise InvalidRequestError(f"{options.file} is no text in UTF-8: {error}") from None
 
 
-def _show(event: CodeEvent, as_json: bool) -> None:
-    if as_json:
-        write(1, line_of(event) + b"\n")
-    elif event.type in ("stdout", "stderr"):
-        write(1 if event.type == "stdout" else 2, event.text.encode())
-    elif event.result is not None:
-        shown = event.result.text
-        write(1, f"{repr(event.result) if shown is None else shown}\n".encode())
-    elif event.error is not None:
-        write(2, f"{_traceback(event.error)}\n".encode())
+class _Screen:
+    """Standard output and error, as the cell goes on."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._within_line = False
+
+    def show(self, event: CodeEvent) -> None:
+        """Prints it. A result begins a line of its own."""
+        if self._json:
+            write(1, line_of(event) + b"\n")
+        elif event.type == "stdout":
+            write(1, event.text.encode())
+            if event.text:
+                self._within_line = not event.text.endswith("\n")
+        elif event.type == "stderr":
+            write(2, event.text.encode())
+        elif event.result is not None:
+            shown = event.result.text
+            before = "\n" if self._within_line else ""
+            write(1, f"{before}{repr(event.result) if shown is None else shown}\n".encode())
+            self._within_line = False
+        elif event.error is not None:
+            write(2, f"{_traceback(event.error)}\n".encode())
 
 
 def _traceback(error: ExecutionError) -> str:

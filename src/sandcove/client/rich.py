@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from typing import Any, Final
 
 from sandcove.client.chart import Chart
@@ -13,27 +12,15 @@ from sandcove.wire.code import CodeEvent
 
 __all__ = ["Result"]
 
-TYPES: Final = {
-    "text": "text/plain",
-    "html": "text/html",
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-    "svg": "image/svg+xml",
-    "latex": "text/latex",
-    "markdown": "text/markdown",
-    "javascript": "application/javascript",
-    "json": "application/json",
-    "chart": "application/vnd.sandcove.chart+json",
-    "pdf": "application/pdf",
-    "plotly": "application/vnd.plotly.v1+json",
-    "vega": "application/vnd.vega.v{}+json",
-    "vega_lite": "application/vnd.vegalite.v{}+json",
-    "geojson": "application/geo+json",
-}
-"""The representations that have names, and their MIME types: the seed's in its order, then ours."""
+FORMATS: Final = (
+    *("text", "html", "png", "jpeg", "svg", "latex", "markdown", "javascript", "json", "chart"),
+    *("pdf", "plotly", "vega", "vega_lite", "geojson"),
+)
+"""The representations that have names: the seed's in its order, then ours."""
 
-_OLDEST_VEGA: Final = {"vega": "5", "vega_lite": "5"}
-_SCHEMA_VERSION = re.compile(r"/v(\d{1,3})(?:\.|$|/)", re.ASCII)
+SHOWN: Final = {"text": "text/plain", "png": "image/png", "jpeg": "image/jpeg"}
+"""What a notebook may show of itself, and its MIME types: these run nothing. A page that shows HTML, SVG or JavaScript
+of a stranger's runs it with all that the notebook's user may do, out of the sandbox."""
 
 
 class Result:
@@ -142,24 +129,12 @@ class Result:
 
     def formats(self) -> list[str]:
         """The representations that it has, by name; those in `data` by MIME type."""
-        return [*(name for name in TYPES if getattr(self._event, name) is not None), *self.data]
+        return [*(name for name in FORMATS if getattr(self._event, name) is not None), *self.data]
 
-    def _repr_mimebundle_(
-        self, include: object = None, exclude: object = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What IPython asks of a value that it shows: a result shows itself in its user's own notebook."""
-        types = {name: self._type(name) for name in TYPES if getattr(self._event, name) is not None}
-        bundle = {mime: getattr(self._event, name) for name, mime in types.items()}
-        return bundle | self.data, {types.get(name, name): value for name, value in self.metadata.items()}
-
-    def _type(self, name: str) -> str:
-        if name not in _OLDEST_VEGA:
-            return TYPES[name]
-        # Viewers choose by the type's version, which the document tells by its schema.
-        document = getattr(self._event, name)
-        schema = document.get("$schema") if isinstance(document, dict) else None
-        found = _SCHEMA_VERSION.search(schema) if isinstance(schema, str) else None
-        return TYPES[name].format(found[1] if found else _OLDEST_VEGA[name])
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What IPython asks of a value that it shows: a result shows its text and pictures in its user's notebook."""
+        shown = {mime: getattr(self._event, name) for name, mime in SHOWN.items()}
+        return {mime: value for mime, value in shown.items() if value is not None}
 
     def __repr__(self) -> str:
         text = self.text

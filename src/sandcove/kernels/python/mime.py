@@ -113,6 +113,8 @@ def _encoded(field: str | None, value: Any) -> str:
         if not (isinstance(value, (list, tuple)) and all(isinstance(line, str) for line in value)):
             raise TypeError(f"{field} is text")
         value = "".join(value)  # as notebooks have it
+    if field == "chart" and not isinstance(value, dict):
+        raise TypeError("a chart is an object")
     return text_of(value)
 
 
