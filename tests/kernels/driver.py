@@ -143,8 +143,11 @@ class Driver:
         for fd in (acks, out, err):
             os.close(fd)
         kind, message = self._message(time.monotonic() + WITHIN)
-        assert kind == "forked", (kind, message)
-        assert not message.get("error"), message
+        if kind != "forked" or message.get("error"):
+            ours.close()
+            for fd in (our_acks, our_out, our_err):
+                os.close(fd)
+            raise RuntimeError(message.get("error") or kind)
         copy = Driver.__new__(Driver)
         copy._acks, copy._out, copy._err = our_acks, our_out, our_err
         copy._begin(ours)

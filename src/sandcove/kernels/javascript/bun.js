@@ -1,0 +1,92 @@
+// Runs cells on Bun. Its transpiler makes of a cell a script whose declarations outlive it, and whose value is that of the
+// last statement.
+
+const KEPT_SOURCES = 500;
+
+function bunEngine(language, load) {
+  const transpiler = new Bun.Transpiler({
+    loader: language === "typescript" ? "ts" : "js",
+    replMode: true,
+    target: "node", // for "bun" it would make of `require` what only a module has
+    define: { __dirname: "globalThis.__dirname", __filename: "globalThis.__filename" }, // else it writes them down as ""
+  });
+  const sources = new Map();
+
+  function evaluate(code, number) {
+    let script;
+    try {
+      script = transpiler.transformSync(code);
+    } catch (error) {
+      throw new BadSyntax(error);
+    }
+    sources.set(number, { code, script, lines: undefined });
+    sources.delete(number - KEPT_SOURCES);
+    const outcome = vm.runInThisContext(script, {
+      filename: `cell-${number}`,
+      importModuleDynamically: load,
+      breakOnSigint: true,
+    });
+    const shown = !declares(script, code);
+    const valueOf = (found) => (found && shown ? { value: found.value } : undefined);
+    if (!(outcome instanceof Promise)) return valueOf(outcome);
+    const value = outcome.then(valueOf);
+    value.catch(() => {}); // who called sees to it, a little later
+    goOn();
+    return value;
+  }
+
+  function sourceLine(number, row, column) {
+    const source = sources.get(number);
+    if (source === undefined) return undefined;
+    source.lines ??= aligned(source.code, source.script);
+    return source.lines(row, column ?? Infinity);
+  }
+
+  return { evaluate, sourceLine, version: `Bun ${Bun.version}` };
+}
+
+// Goes on, before the event loop does, with what waits for nothing outside: an interrupt reaches it here.
+function goOn() {
+  const { drainMicrotasks } = requireOwn("bun:jsc");
+  Object.defineProperty(globalThis, "__sandcove_go_on__", { value: drainMicrotasks, configurable: true });
+  try {
+    vm.runInThisContext("__sandcove_go_on__()", { breakOnSigint: true });
+  } finally {
+    delete globalThis.__sandcove_go_on__;
+  }
+}
+
+class BadSyntax {
+  constructor(error) {
+    const first = error?.errors?.[0] ?? error;
+    this.error = new SyntaxError(first?.message ?? safeText(error));
+    this.error.stack = `SyntaxError: ${this.error.message}`;
+    this.line = first?.position?.line ?? null;
+    const text = first?.position?.lineText;
+    this.shown = text === undefined ? [] : [text, `${" ".repeat(Math.max(0, first.position.column - 1))}^`];
+  }
+}
+
+// Whether the last statement only declares something: the script gives that as its value, a notebook shows nothing.
+function declares(script, code) {
+  const begin = script.lastIndexOf("\n    value: ");
+  if (begin < 0) return false;
+  const value = script.slice(begin + 12);
+  const hoisted = new Set(script.slice(0, script.indexOf("(")).match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu));
+  const name = /^([\p{ID_Start}$_][\p{ID_Continue}$]*) = /u.exec(value)?.[1];
+  if (name !== undefined) return hoisted.has(name);
+  const made = /^\(\(([\p{ID_Start}$_][\p{ID_Continue}$]*)\) => /u.exec(value)?.[1]; // an enum or namespace
+  if (made !== undefined) return value.includes(`)(${made} ||= {})`);
+  if (/^[[{]/.test(value)) return / = $/.test(value.slice(0, closing(value) + 4).slice(-3));
+  return value.startsWith("await import(") && /(^|[;\n])\s*import\s*["'][^"'\n]*["']\s*;?\s*$/.test(code);
+}
+
+// Where the bracket closes that the text begins with.
+function closing(text) {
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    if ("[{(".includes(text[at])) depth++;
+    if ("]})".includes(text[at]) && --depth === 0) return at;
+  }
+  return text.length;
+}

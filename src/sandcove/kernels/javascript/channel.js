@@ -1,0 +1,83 @@
+// The kernel's descriptors; see `sandcove.kernels.messages`. All writes are done when they return, so that nothing is lost
+// if the process ends.
+
+const CHANNEL = 3, ACKS = 4;
+const LONGEST = 16 * 1024 * 1024;
+const retry = new Int32Array(new SharedArrayBuffer(4));
+
+function writeAll(fd, data) {
+  let bytes = typeof data === "string" ? Buffer.from(data) : data;
+  while (bytes.length) {
+    try {
+      bytes = bytes.subarray(fs.writeSync(fd, bytes));
+    } catch (error) {
+      if (error.code !== "EAGAIN") throw error;
+      Atomics.wait(retry, 0, 0, 1); // a child has made the pipe non-blocking
+    }
+  }
+}
+
+// JSON as ASCII: the pieces of a line may be decoded one by one.
+function ascii(value) {
+  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+}
+
+function tell(message) {
+  writeAll(CHANNEL, ascii(message) + "\n");
+}
+
+const oneByte = Buffer.alloc(1);
+
+function tellAndWait(message) {
+  tell(message);
+  for (;;) {
+    try {
+      fs.readSync(ACKS, oneByte, 0, 1, null);
+      return;
+    } catch (error) {
+      if (error.code !== "EAGAIN" && error.code !== "EINTR") throw error;
+    }
+  }
+}
+
+function tellResult(result) {
+  let message = { type: "result", ...result };
+  const size = JSON.stringify(message).length;
+  if (size > LONGEST) {
+    message = { type: "result", text: `<a result of ${size.toLocaleString("en")} characters, too large to show; write it to a file>` };
+    if (result.main) message.main = true;
+  }
+  tellAndWait(message);
+}
+
+// What is printed to the one of standard output and error after the other keeps its place.
+let lastPrinted = 0;
+// Descriptors of our own for 1 and 2, which the user may close.
+const printedTo = { 1: fs.openSync("/proc/self/fd/1", "w"), 2: fs.openSync("/proc/self/fd/2", "w") };
+
+function print(fd, data) {
+  if (lastPrinted && lastPrinted !== fd) tellAndWait({ type: "sync" });
+  lastPrinted = fd;
+  writeAll(printedTo[fd], data);
+}
+
+// Calls `onRequest` with each request; ends the process when the channel ends, also while a cell runs. That it reads on
+// meanwhile keeps the process there when the cell waits for nothing that the event loop knows of.
+function listen(onRequest) {
+  const piece = Buffer.alloc(256 * 1024);
+  let pieces = [];
+  const more = () =>
+    fs.read(CHANNEL, piece, 0, piece.length, null, (error, count) => {
+      if (error && (error.code === "EAGAIN" || error.code === "EINTR")) return setTimeout(more, 1);
+      if (error || count === 0) return hostExit(0);
+      let begin = 0;
+      for (let end; (end = piece.indexOf(10, begin)) >= 0 && end < count; begin = end + 1) {
+        const line = Buffer.concat([...pieces, piece.subarray(begin, end)]).toString();
+        pieces = [];
+        onRequest(JSON.parse(line));
+      }
+      if (begin < count) pieces.push(Buffer.from(piece.subarray(begin, count)));
+      more();
+    });
+  more();
+}

@@ -1,0 +1,101 @@
+// Runs cells of JavaScript on Node, by the inspector's evaluation as a read-eval-print loop: declarations outlive the cell,
+// may be made again, and `await` works at the top.
+
+const OLDEST_NODE = 20;
+const NAME = "[\\p{ID_Start}$_][\\p{ID_Continue}$]*";
+const STATIC_IMPORT = new RegExp(
+  `^([ \\t]*)import\\s+(?:(?:(${NAME})\\s*,?\\s*)?(?:\\*\\s*as\\s+(${NAME})|\\{([^}]*)\\})?\\s*from\\s*)?(["'][^"'\\n]+["'])[ \\t]*;?`,
+  "gmu",
+);
+
+const TOP_LEVEL = /\/\/[^\n]*|\/\*[\s\S]*?\*\/|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`|[{}()[\]]|[\w$.]+/g;
+
+function nodeEngine(load) {
+  const inspector = requireOwn("node:inspector");
+  const session = new inspector.Session();
+  session.connect();
+  const hidden = Symbol("sandcove");
+  const define = (name, value) => Object.defineProperty(globalThis, name, { value, configurable: true, enumerable: false });
+  define("__sandcove_import__", (specifier) => load(String(specifier)));
+  let taken;
+  define("__sandcove_take__", (value) => { taken = value; });
+
+  // What the inspector speaks of, as a value of this program.
+  function take(remote) {
+    if (remote.objectId === undefined) {
+      if (remote.unserializableValue === undefined) return remote.value;
+      const text = remote.unserializableValue;
+      return text.endsWith("n") ? BigInt(text.slice(0, -1)) : Number(text);
+    }
+    taken = hidden;
+    session.post("Runtime.callFunctionOn", {
+      functionDeclaration: "function (value) { globalThis.__sandcove_take__(value); }",
+      objectId: remote.objectId,
+      arguments: [{ objectId: remote.objectId }],
+    });
+    session.post("Runtime.releaseObject", { objectId: remote.objectId });
+    return taken;
+  }
+
+  function evaluate(code, number) {
+    return new Promise((resolve, reject) => {
+      const answered = (error, answer) => {
+        // Not at once: a call of the inspector within the answer to another ends newer Nodes.
+        setImmediate(() => {
+          if (error) return reject(new Error(error.message));
+          const { result, exceptionDetails: details } = answer;
+          if (!details) return resolve(result.type === "undefined" ? undefined : { value: take(result) });
+          const thrown = details.exception ? take(details.exception) : new Error(details.text);
+          if (thrown instanceof SyntaxError && !frames(thrown.stack ?? "").length) {
+            return reject(Object.assign(new BadSyntax(thrown), { line: details.lineNumber + 1 }));
+          }
+          reject(thrown);
+        });
+      };
+      const expression = `${rewritten(code)}\n//# sourceURL=cell-${number}`;
+      define("__sandcove_evaluate__", () =>
+        session.post("Runtime.evaluate", { expression, replMode: true, awaitPromise: true }, answered));
+      vm.runInThisContext("__sandcove_evaluate__()", { breakOnSigint: true });
+    });
+  }
+
+  return { evaluate, sourceLine: (_, row) => row, version: `Node ${process.versions.node}` };
+}
+
+// Imports as the inspector can evaluate them, each on its own line.
+function rewritten(code) {
+  return redeclarable(asExpression(code))
+    .replace(STATIC_IMPORT, (whole, indent, standard, all, named, specifier) => {
+      const lines = "\n".repeat(whole.split("\n").length - 1);
+      const load = `await __sandcove_import__(${specifier})`;
+      if (all !== undefined) {
+        const also = standard === undefined ? "" : `const ${standard} = ${all}.default;`;
+        return `${indent}const ${all} = ${load};${also}${lines}`;
+      }
+      const names = (named ?? "").split(",").map((each) => each.trim().replace(/\s+as\s+/, ": ")).filter(Boolean);
+      if (standard !== undefined) names.unshift(`default: ${standard}`);
+      return names.length ? `${indent}const { ${names.join(", ")} } = ${load};${lines}` : `${indent}${load}; undefined;${lines}`;
+    })
+    .replace(/(^|[^\w$.'"`])import(\s*\()/g, "$1__sandcove_import__$2");
+}
+
+// The inspector lets `let` be declared again in a later cell, but not what was a `const`.
+function redeclarable(code) {
+  let depth = 0;
+  return code.replace(TOP_LEVEL, (word) => {
+    if ("{([".includes(word)) depth++;
+    else if ("})]".includes(word)) depth--;
+    return word === "const" && depth === 0 ? "let" : word;
+  });
+}
+
+// What could be a block or an object is an object.
+function asExpression(code) {
+  if (!/^\s*\{[^]*\}\s*$/.test(code)) return code;
+  try {
+    new vm.Script(`(${code}\n)`);
+    return `(${code}\n)`;
+  } catch {
+    return code;
+  }
+}
