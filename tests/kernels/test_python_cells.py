@@ -166,7 +166,8 @@ class TestIPython:
                 seen.append(str(value))
                 python.interrupt_tree()
 
-        cell = python.run("!{sys.executable} -c \"import time; print('first', flush=True); time.sleep(50)\"", on_event=on_event, within=20)
+        program = f"{sys.executable} -c \"import time; print('first', flush=True); time.sleep(50)\""
+        cell = python.run(f"!exec {program}", on_event=on_event, within=20)
         assert seen == ["first\n"]
         assert cell.error is not None
         assert cell.error["ename"] == "KeyboardInterrupt"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -58,11 +60,11 @@ def test_a_cell_may_catch_it(any_python: Driver) -> None:
 
 
 def test_the_line_that_was_interrupted_is_told(any_python: Driver) -> None:
-    cell = interrupted(any_python, "import time\nprint('now')\ntime.sleep(60)")
+    cell = interrupted(any_python, "import time\n\nprint('now'); time.sleep(60)")
     assert cell.error is not None
     assert cell.error["lineNumber"] == 3
     assert "_on_signal" not in "\n".join(cell.error["traceback"])
-    cell = interrupted(any_python, "import asyncio\nprint('now')\nawait asyncio.sleep(60)")
+    cell = interrupted(any_python, "import asyncio\n\nprint('now'); await asyncio.sleep(60)")
     assert cell.error is not None
     assert cell.error["lineNumber"] == 3
 
@@ -82,11 +84,11 @@ def test_between_cells_it_does_nothing(any_python: Driver) -> None:
 def test_it_may_come_at_any_moment_of_short_cells(any_python: Driver) -> None:
     """Hundreds of signals over hundreds of cells: each gives a result or `KeyboardInterrupt`, and none is lost."""
     any_python.run("x = 0")
-    any_python.run(
+    noise = any_python.run(
         "import os, subprocess, sys\n"
         "noise = subprocess.Popen([sys.executable, '-c', 'import os, random, sys, time\\n"
         "while os.getppid() == int(sys.argv[1]):\\n    os.kill(int(sys.argv[1]), 2); time.sleep(random.random() / 200)',"
-        " str(os.getpid())])"
+        " str(os.getpid())])\nnoise.pid"
     )
     fine = wrong = 0
     while fine < 100 or wrong < 50:
@@ -99,10 +101,7 @@ def test_it_may_come_at_any_moment_of_short_cells(any_python: Driver) -> None:
             assert cell.error["ename"] == "KeyboardInterrupt", cell.error
         if fine + wrong > 1000:
             break
-    while any_python.run("noise.kill()").error:
-        pass
-    while any_python.run("noise.wait()").error:
-        pass
+    os.kill(int(noise.result["text"]), signal.SIGKILL)
     assert wrong > 0
     assert any_python.run("print('over')").stdout == "over\n"
 

@@ -30,7 +30,9 @@ def forget() -> None:
     if "numpy.random" in modules:
         modules["numpy.random"].seed()
     if "multiprocessing.process" in modules:
-        modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
+        process = modules["multiprocessing.process"]
+        process.current_process().authkey = os.urandom(32)
+        process.ORIGINAL_DIR = os.getcwd()
     if "platform" in modules:
         modules["platform"]._uname_cache = None
     if "logging" in modules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 from sandcove.kernels.python.figures import set_up_pyplot
@@ -18,9 +19,13 @@ class Hooks:
         self._host = host
 
     def install(self) -> None:
-        calls = {"matplotlib.pyplot": self._pyplot, "plotly.io": self._plotly, "altair": self._altair}
+        calls = {"asyncio": self._asyncio, "matplotlib.pyplot": self._pyplot, "plotly.io": self._plotly, "altair": self._altair}
         AfterImport(calls).install()
         sys.meta_path.append(LateFinder())
+
+    def _asyncio(self, asyncio: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._host.kit.loop.begin()
 
     def _pyplot(self, pyplot: Any) -> None:
         matplotlib = sys.modules["matplotlib"]
