@@ -41,9 +41,13 @@ class Hooks:
         io.renderers.default = "plotly_mimetype"
         show, host = io.show, self._host
 
-        def showing(fig: Any, *args: Any, **options: Any) -> Any:
+        def showing(fig: Any, renderer: Any = None, validate: bool = True, **options: Any) -> Any:
             with host.showing(fig, main=host.takes_main()):
-                return show(fig, *args, **options)
+                if renderer is not None or io.renderers.default != "plotly_mimetype":
+                    return show(fig, renderer, validate, **options)
+                # Plotly's own way asks for nbformat, which has no part in this.
+                data = fig if isinstance(fig, dict) else fig.to_dict()
+                return host.publish(io.renderers._build_mime_bundle(data, **options))
 
         io.show = showing
 
