@@ -160,6 +160,10 @@ class Driver:
     def interrupt(self) -> None:
         os.kill(self.pid, signal.SIGINT)
 
+    def interrupt_tree(self) -> None:
+        """As the agent does: the kernel and what its cell has started."""
+        os.killpg(self.pid, signal.SIGINT)
+
     def end(self) -> None:
         """Kills it, if it still runs, and all in its session."""
         self._channel.close()

@@ -28,6 +28,7 @@ def fork(kit: Kit, host: Host, fds: list[int], ready: Callable[[], None]) -> Non
         return
     kit.streams.flush()
     missing = lost(kit)
+    state = _random_state()
     kit.forking = True
     try:
         between = os.fork()
@@ -44,6 +45,8 @@ def fork(kit: Kit, host: Host, fds: list[int], ready: Callable[[], None]) -> Non
         except OSError as error:
             os._exit(error.errno or 1)
         _go_on(kit, host, fds)
+        if state is not None:
+            sys.modules["random"].setstate(state)
         kit.forking = False
         ready()
         return
@@ -53,6 +56,11 @@ def fork(kit: Kit, host: Host, fds: list[int], ready: Callable[[], None]) -> Non
     _, status = os.waitpid(between, 0)
     code = os.waitstatus_to_exitcode(status)
     _answer(kit, missing, f"the kernel can't be forked: {os.strerror(code)}" if code else "")
+
+
+def _random_state() -> object:
+    """Of `random`, which takes a new one in every fork."""
+    return sys.modules["random"].getstate() if "random" in sys.modules else None
 
 
 def _answer(kit: Kit, missing: list[str], error: str) -> None:

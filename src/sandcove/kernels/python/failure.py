@@ -52,7 +52,7 @@ def format_plainly(error: BaseException, at: TracebackType | None) -> list[str]:
 def print_plainly(error: BaseException, stream: object) -> None:
     """To a stream, from the first frame on that is not ours; never raises."""
     try:
-        lines = format_plainly(error, of_cells(error.__traceback__, lambda _: False) or error.__traceback__)
+        lines = format_plainly(error, of_cells(error.__traceback__, lambda _: False))
         stream.write("".join(lines))  # type: ignore[attr-defined]
     except Exception:  # noqa: BLE001, S110 - the exception's own code runs in it, and the stream may be the user's
         pass

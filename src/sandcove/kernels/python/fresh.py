@@ -11,7 +11,7 @@ from typing import Any
 
 from sandcove.kernels.python.imports import add_user_site
 
-__all__ = ["forget", "purge", "set_path"]
+__all__ = ["Purge", "forget", "set_path"]
 
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 """As Python has them at its start."""
@@ -30,20 +30,23 @@ def forget() -> None:
     if "numpy.random" in modules:
         modules["numpy.random"].seed()
     if "multiprocessing.process" in modules:
-        modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
+        process = modules["multiprocessing.process"]
+        process.current_process().authkey = os.urandom(32)
+        process.ORIGINAL_DIR = os.getcwd()
     if "platform" in modules:
         modules["platform"]._uname_cache = None
     if "logging" in modules:
         root = modules["logging"].root
-        root.handlers.clear()
-        root.setLevel(modules["logging"].WARNING)
+        if root.handlers or root.level != modules["logging"].WARNING:
+            root.handlers.clear()
+            root.setLevel(modules["logging"].WARNING)
     if "asyncio" in modules:
         modules["asyncio"].set_event_loop(None)
 
 
 def _reset_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
+    for number in range(1, signal.NSIG):
         if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
             signal.signal(number, signal.SIG_DFL)
     for number in _IGNORED:
@@ -77,7 +80,23 @@ def _without_ours() -> list[str]:
 _own_path = _without_ours()
 
 
-def purge() -> None:
-    """Forgets our own modules, so that user code that imports `sandcove` gets what is installed in the sandbox."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "sandcove"]:
-        del sys.modules[name]
+class Purge:
+    """Forgets our own modules, so that user code that imports `sandcove` gets what is installed in the sandbox.
+
+    What they are is found before the fork: to walk over all modules is to write to all of their names, and to end one
+    is to write all over it, each a copy of a page.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._names: list[str] = []
+        self._kept: list[object] = []
+
+    def find(self) -> None:
+        if len(sys.modules) != self._count:
+            self._count = len(sys.modules)
+            self._names = [name for name in sys.modules if name.partition(".")[0] == "sandcove"]
+
+    def purge(self) -> None:
+        self.find()
+        self._kept = [sys.modules.pop(name) for name in self._names]

@@ -6,7 +6,9 @@ import ast
 import builtins
 import getpass
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, ModuleType, TracebackType
@@ -88,6 +90,7 @@ class Host:
         sys.modules["__main__"] = self.module
         builtins.input = no_input
         getpass.getpass = _no_password
+        os.system = _system
         missing = [name for name in _WANTED if name not in sys.modules and not _is_there(name)]
         self.notes = list(self.own_notes)
         if missing:
@@ -183,6 +186,21 @@ def no_input(prompt: object = "", /) -> NoReturn:
 def _no_password(prompt: str = "", stream: object = None) -> NoReturn:
     del stream
     no_input(prompt)
+
+
+_run_by_shell = os.system
+
+
+def _system(command: str) -> int:
+    """`os.system`, where an interrupt ends the cell too: C's ``system`` keeps SIGINT from its caller."""
+    status = _run_by_shell(command)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT and _in_main_thread():
+        raise KeyboardInterrupt
+    return status
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _is_there(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 from sandcove.kernels.python.figures import set_up_pyplot
@@ -18,9 +19,13 @@ class Hooks:
         self._host = host
 
     def install(self) -> None:
-        calls = {"matplotlib.pyplot": self._pyplot, "plotly.io": self._plotly, "altair": self._altair}
+        calls = {"asyncio": self._asyncio, "matplotlib.pyplot": self._pyplot, "plotly.io": self._plotly, "altair": self._altair}
         AfterImport(calls).install()
         sys.meta_path.append(LateFinder())
+
+    def _asyncio(self, asyncio: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._host.kit.loop.begin()
 
     def _pyplot(self, pyplot: Any) -> None:
         matplotlib = sys.modules["matplotlib"]
@@ -36,9 +41,13 @@ class Hooks:
         io.renderers.default = "plotly_mimetype"
         show, host = io.show, self._host
 
-        def showing(fig: Any, *args: Any, **options: Any) -> Any:
+        def showing(fig: Any, renderer: Any = None, validate: bool = True, **options: Any) -> Any:
             with host.showing(fig, main=host.takes_main()):
-                return show(fig, *args, **options)
+                if renderer is not None or io.renderers.default != "plotly_mimetype":
+                    return show(fig, renderer, validate, **options)
+                # Plotly's own way asks for nbformat, which has no part in this.
+                data = fig if isinstance(fig, dict) else fig.to_dict()
+                return host.publish(io.renderers._build_mime_bundle(data, **options))
 
         io.show = showing
 

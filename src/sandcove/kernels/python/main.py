@@ -20,6 +20,7 @@ _CHANNEL, _ACKS, _ARCHIVE = 3, 4, 5
 
 _warm: list[Host] = []
 """The host that `preload` has made, for the forks of this process."""
+_purge = fresh.Purge()
 
 
 def preload() -> None:
@@ -28,6 +29,7 @@ def preload() -> None:
 
     _warm.append(warmup.warm_up(_host))
     preloaded.remember()
+    _purge.find()
 
 
 def serve(channel_fd: int, acks_fd: int) -> NoReturn:
@@ -44,7 +46,7 @@ def serve(channel_fd: int, acks_fd: int) -> NoReturn:
     sys.argv[:] = [""]
     host.fresh()
     kit.watch_forks()
-    fresh.purge()
+    _purge.purge()
     kernel = Kernel(kit, host)
     kernel.start()
     kernel.run()

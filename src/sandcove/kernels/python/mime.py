@@ -32,7 +32,7 @@ _FIELDS = {
     "application/geo+json": "geojson",
     CHART: "chart",
 }
-_VERSIONED = re.compile(r"application/vnd\.(vega|vegalite)\.v\d+(?:\.\d+)*\+json")
+_VERSIONED = re.compile(r"application/vnd\.(vega|vegalite)\.v\d+(?:\.\d+)*(?:\+json|\.json)")
 _BINARY = {"png", "jpeg", "pdf"}
 _STRUCTURED = {"json", "plotly", "vega", "vegaLite", "geojson", "chart"}
 PICTURES = {"svg", "png", "jpeg", "pdf", "plotly", "vega", "vegaLite"}
@@ -57,7 +57,7 @@ def result(
     display_id: str | None = None,
     update: bool = False,
 ) -> bytes:
-    """The message, one line. A format that can't be encoded is left out."""
+    """The message, one line. A format that can't be encoded is left out; without any it is empty."""
     parts: dict[str, str] = {}
     others: dict[str, str] = {}
     for mime, value in data.items():
@@ -73,6 +73,8 @@ def result(
             parts[field] = encoded
     if others:
         parts["data"] = _object(others)
+    if not parts:
+        return b""
     if metadata and (told := _metadata(metadata)):
         parts["metadata"] = told
     if (length := sum(map(len, parts.values()))) > LONGEST:

@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["forget_threads", "register_magics", "system"]
 
-_PIP = re.compile(r"\s*pip3?(?=\s|$)")
+_PIP = re.compile(r"\A\s*pip3?(?=\s|$)")
 _INTERPRETERS = ("bash", "sh", "script", "python", "python3", "perl", "ruby")
 
 

@@ -33,7 +33,9 @@ class Results:
         if not self._channel.is_ours():  # a process that the user forked has only its output
             self._streams.out.write(f"{data.get(mime.TEXT, '')}\n")
             return
-        self._channel.ask(mime.result(data, metadata, main=main, display_id=display_id, update=update))
+        message = mime.result(data, metadata, main=main, display_id=display_id, update=update)
+        if message:
+            self._channel.ask(message)
 
     def clear(self, wait: bool) -> None:
         self._streams.flush()

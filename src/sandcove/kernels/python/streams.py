@@ -106,19 +106,27 @@ class Streams:
 
     def restore(self) -> None:
         """At the beginning of a cell: both streams work, whatever the cells before have done."""
-        for kept, fd in zip(self._kept, self._fds):  # noqa: B905 - `strict` costs, and both are pairs
-            os.dup2(kept, fd)
+        self._reconnect()
         # First these: they may hold a wrapper of the user's which closes ours when it goes.
         sys.stdout = sys.__stdout__ = self.out  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = self.err  # type: ignore[misc]
         for stream in (self.out, self.err):
             if _is_closed(stream):
                 self._renew(stream)
+        try:
+            fcntl.fcntl(0, fcntl.F_GETFD)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest number that is free
         if sys.stdin is None or _is_closed(sys.stdin):
             sys.stdin = sys.__stdin__ = open(os.devnull, encoding="utf-8")  # type: ignore[misc] # noqa: SIM115
         self.active = None
 
+    def _reconnect(self) -> None:
+        for kept, fd in zip(self._kept, self._fds):  # noqa: B905 - `strict` costs, and both are pairs
+            os.dup2(kept, fd)
+
     def _renew(self, stream: io.TextIOWrapper) -> None:
+        self._reconnect()
         if stream is self.out:
             self.out = self._stream(self._fds[0], "<stdout>")
             if sys.stdout is stream:
