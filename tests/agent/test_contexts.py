@@ -481,7 +481,7 @@ def test_without_bun_javascript_runs_on_node_and_without_both_it_is_said_what_is
     assert text(sandbox, "const x = await Promise.resolve(42); x", context) == "42"
     with pytest.raises(CodeExecutionError, match=r"nothing in the sandbox runs typescript: .*sandcove\[interpreter\]"):
         sandbox.create_code_context("typescript")
-    sandbox.exec("rm $(which -a node)", check=True)
+    sandbox.exec("rm -f $(which -a node)", check=True)
     with pytest.raises(CodeExecutionError, match="or Node 20 or newer"):
         sandbox.create_code_context("javascript")
 

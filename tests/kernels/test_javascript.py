@@ -74,10 +74,22 @@ def test_the_value_of_the_last_expression_is_shown(kernel: Driver, code: str, te
 
 @pytest.mark.parametrize(
     "code",
-    ["", "undefined", "let x = 3", "const y = await Promise.resolve(1)", "function g() {}", "class Q {}", "// nothing",
-     "var v1 = 1, v2 = 2", "const [d1] = [1]", "const { e1, ...e2 } = { e1: 1 }", "import 'node:os'", "import os from 'os'",
-     "for (const i of [1]) { i }"],
-)  # fmt: skip
+    [
+        "",
+        "undefined",
+        "let x = 3",
+        "const y = await Promise.resolve(1)",
+        "function g() {}",
+        "class Q {}",
+        "// nothing",
+        "var v1 = 1, v2 = 2",
+        "const [d1] = [1]",
+        "const { e1, ...e2 } = { e1: 1 }",
+        "import 'node:os'",
+        "import os from 'os'",
+        "for (const i of [1]) { i }",
+    ],
+)
 def test_what_only_declares_shows_nothing(kernel: Driver, code: str) -> None:
     if code.startswith("for") and kernel.ready["version"].startswith("Node"):
         pytest.skip("Node shows what a statement ends with")
