@@ -64,13 +64,20 @@ def seed() -> Iterator[Seed | None]:
 
 
 def _build(packages: Path, target: Path) -> Path:
-    """The server's folder as its Dockerfile makes it: its source, its dependencies, one program compiled."""
+    """The server's folder as its Dockerfile makes it: its source, its dependencies, its programs compiled."""
     modules = packages / "node_modules"
     shutil.copytree(modules / "@cloudflare" / "sandbox" / "container_src", target)
     (target / "node_modules").symlink_to(modules)
-    options = ["--outDir", ".", "--module", "commonjs", "--target", "es2020", "--esModuleInterop", "--skipLibCheck"]
-    compiler = [str(modules / "typescript" / "bin" / "tsc"), "control-process.ts", *options]
-    subprocess.run(["node", *compiler], check=True, cwd=target, stdout=subprocess.DEVNULL)
+    options = ["--module", "commonjs", "--target", "es2020", "--esModuleInterop", "--skipLibCheck"]
+    compiler = [str(modules / "typescript" / "bin" / "tsc")]
+    executors = target / "runtime" / "executors"
+    for folder, name in (
+        (target, "control-process.ts"),
+        (executors / "javascript", "node_executor.ts"),
+        (executors / "typescript", "ts_executor.ts"),
+    ):
+        # It writes the program whatever it thinks of the types.
+        subprocess.run(["node", *compiler, name, *options], check=False, cwd=folder, stdout=subprocess.DEVNULL)
     return target
 
 
