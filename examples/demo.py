@@ -2,7 +2,8 @@
 
 It takes the source distribution of `idna` from the package index (kept in .cache/demo for the next time), sends it
 into a sandbox, unpacks it and runs its tests there with live output; lets the sandbox destroy what it can see; shows
-that this machine did not change and that a second sandbox sees nothing of it; and prints times and memory.
+that this machine did not change and that a second sandbox sees nothing of it; analyses data in cells of Python and
+JavaScript; and prints times and memory.
 
 Everything happens in a Sandcove folder of its own in /tmp, which is gone at the end. Exit code 0: all as promised.
 """
@@ -24,6 +25,7 @@ from rich.table import Table
 from bench import processes
 from bench.harness import Samples
 from bench.rooms import first_result, own_home
+from examples.analyse import analyse
 from sandcove import Sandbox
 from sandcove.errors import SandboxError
 
@@ -31,6 +33,7 @@ PROJECT = "idna>=3.10,<4"
 """Small, and its source distribution carries thousands of tests that need nothing but Python."""
 
 CACHE = Path(__file__).parents[1] / ".cache" / "demo"
+PICTURE = CACHE / "sales.png"
 
 DAMAGE = """
 rm -rf "$(python -c 'import os, rich; print(os.path.dirname(rich.__file__))')" /etc/passwd /usr/bin
@@ -135,6 +138,11 @@ def forked() -> float:
         return (time.perf_counter() - begin) * 1e3
 
 
+def first_cell(sandbox: Sandbox) -> None:
+    with sandbox.create_code_context() as context:
+        sandbox.run_code("import pandas; pandas.DataFrame({'a': [1]})", context=context, check=True)
+
+
 def figures(home: Path, sandbox: Sandbox, rounds: int) -> Table:
     table = Table("", "p50", "p95", "", title="times and memory", title_justify="left")
 
@@ -142,6 +150,12 @@ def figures(home: Path, sandbox: Sandbox, rounds: int) -> Table:
         table.add_row(name, f"{samples.p50:.2f} ms", f"{samples.p95:.2f} ms", note)
 
     times("start", Samples([first_result() for _ in range(rounds)]), "new sandbox to its first command's result")
+    with Sandbox() as cells:
+        contexts = Samples([seconds_of(lambda: first_cell(cells)) * 1e3 for _ in range(rounds)])
+        cells.run_code("1 + 1")
+        warm = Samples([seconds_of(lambda: cells.run_code("1 + 1")) * 1e3 for _ in range(rounds * 10)])
+    times("context", contexts, "new Python context to its first result, pandas imported")
+    times("cell", warm, "`1 + 1` in a context that is there")
     times("fork", Samples([forked() for _ in range(rounds)]), "new sandbox until its agent answers")
     commands = Samples([seconds_of(lambda: sandbox.exec("true")) * 1e3 for _ in range(rounds * 10)])
     times("exec", commands, "`true` in a session that is there")
@@ -185,6 +199,11 @@ def demo(home: Path, *, quick: bool) -> bool:
         verdict(sandbox.exec("ls /root /home /var/lib/sandcove 2>/dev/null").stdout == "", "it sees no one's files")
         verdict(fingerprint() == before, f"this machine did not change (fingerprint {before})")
         verdict(other.exec(TRACES).stdout == "", "a second sandbox sees nothing of it")
+
+        step("Data, in cells of a code context")
+        found = analyse(PICTURE)
+        verdict(found == {"best": "Jun", "total": 370, "mean": 280}, "JavaScript goes on with what Python wrote")
+        verdict(PICTURE.read_bytes().startswith(b"\x89PNG"), f"the picture that it drew is {PICTURE}")
 
         step("Figures")
         console.print(figures(home, other, 5 if quick else 40))

@@ -12,6 +12,8 @@ import pytest
 
 from bench import processes
 from bench.harness import Row, Samples, alternate
+from examples.analyse import analyse
+from examples.notebook import notebook
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,9 +44,36 @@ def test_the_grading_example_tells_good_from_bad(home: Path) -> None:
     assert verdicts["zoe"].startswith("failed: NameError")
 
 
-@pytest.mark.parametrize("name", ["create", "exec", "stream", "memory", "log_readers", "transfer"])
+def test_data_is_analysed_in_python_and_javascript(home: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "sales.png"
+    assert analyse(picture) == {"best": "Jun", "total": 370, "mean": 280}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_notebook_page_is_what_its_cells_give(home: Path, tmp_path: Path) -> None:
+    assert notebook(tmp_path) == (ROOT / "docs" / "notebook.md").read_text(), "python -m examples.notebook docs"
+    for picture in (tmp_path / "pictures").iterdir():
+        # Bytes 16 to 24 are width and height; the rest may change with a library's version.
+        assert picture.read_bytes()[:24] == (ROOT / "docs" / "pictures" / picture.name).read_bytes()[:24]
+
+
+QUICK = [
+    "create",
+    "exec",
+    "stream",
+    "memory",
+    "log_readers",
+    "transfer",
+    "code_figure",
+    "code_print",
+    "code_fork",
+    "code_memory",
+]
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_a_benchmark_answers(name: str, capable: None, tmp_path: Path) -> None:
-    if name == "memory" and os.geteuid() != 0:
+    if "memory" in name and os.geteuid() != 0:
         pytest.skip("an ordinary user may not look into agents")
     report = tmp_path / "report.json"
     done = run("-m", "bench", name, "--quick", "--json", str(report))
