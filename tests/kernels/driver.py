@@ -188,8 +188,9 @@ class Driver:
             if channel in ready:
                 data = self._channel.recv(1 << 20)
                 if not data:
-                    self._drain(add)
-                    raise EOFError("the kernel ended")
+                    last: list[str] = []
+                    self._drain(add or (lambda _, text: last.append(text)))
+                    raise EOFError("the kernel ended\n" + "".join(last))
                 self._buffer += data
             else:
                 self._drain(add)

@@ -42,7 +42,10 @@ def test_both_go_on_from_the_same_state_and_neither_sees_the_other(any_python: D
 def test_the_copy_is_no_child_of_the_originals_and_outlives_it(any_python: Driver, stack: ExitStack) -> None:
     any_python.run("x = 5")
     copy = stack.enter_context(any_python.fork())
-    assert text(any_python, "import os\ntry:\n    os.waitpid(-1, os.WNOHANG)\nexcept ChildProcessError: r = 'none'\nr") == "'none'"
+    assert (
+        text(any_python, "import os\ntry:\n    os.waitpid(-1, os.WNOHANG)\nexcept ChildProcessError: r = 'none'\nr")
+        == "'none'"
+    )
     assert text(copy, "import os\nos.getpid() == os.getpgrp() == os.getsid(0)") == "True"
     with pytest.raises(EOFError):
         any_python.run("os._exit(0)")

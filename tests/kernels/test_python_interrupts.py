@@ -50,7 +50,9 @@ def test_a_cell_is_interrupted_and_the_next_runs(any_python: Driver, code: str) 
 
 
 def test_a_cell_may_catch_it(any_python: Driver) -> None:
-    cell = interrupted(any_python, "try:\n    print('now')\n    while True: pass\nexcept KeyboardInterrupt:\n    print('caught')")
+    cell = interrupted(
+        any_python, "try:\n    print('now')\n    while True: pass\nexcept KeyboardInterrupt:\n    print('caught')"
+    )
     assert cell.error is None
     assert cell.stdout == "now\ncaught\n"
     code = "import asyncio\ntry:\n    print('now')\n    await asyncio.sleep(60)\nexcept (KeyboardInterrupt, asyncio.CancelledError):\n    print('caught')"

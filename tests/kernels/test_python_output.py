@@ -35,7 +35,11 @@ sys.stdout.write('end')
 """
     cell = any_python.run(code + "None")
     assert kinds(cell.events) == [
-        *(f"{kind}:{text}" for n in range(3) for kind, text in (("stdout", f"o {n}\n"), ("stderr", f"e {n}\n"), ("result", n))),
+        *(
+            f"{kind}:{text}"
+            for n in range(3)
+            for kind, text in (("stdout", f"o {n}\n"), ("stderr", f"e {n}\n"), ("result", n))
+        ),
         "stdout:part",
         "result:'x'",
         "stderr:last",
@@ -72,7 +76,9 @@ None
 
 
 def test_text_that_is_no_unicode_is_printed_escaped(any_python: Driver) -> None:
-    assert any_python.run("print('\\udc80 \\ud83d', '\u00e9 \U0001f40d')").stdout == "\\udc80 \\ud83d \u00e9 \U0001f40d\n"
+    assert (
+        any_python.run("print('\\udc80 \\ud83d', '\u00e9 \U0001f40d')").stdout == "\\udc80 \\ud83d \u00e9 \U0001f40d\n"
+    )
     assert any_python.run("import sys\nsys.stdout.buffer.write(b'\\xc3\\xa9\\n')\nNone").stdout == "\u00e9\n"
 
 
@@ -99,7 +105,9 @@ def test_text_that_is_no_unicode_is_printed_escaped(any_python: Driver) -> None:
 )
 def test_whatever_a_cell_does_to_the_streams_the_next_prints(any_python: Driver, code: str) -> None:
     any_python.run(code, within=20)
-    cell = any_python.run("import sys, os\nsys.stdout.write('out\\n')\nsys.stderr.write('err\\n')\nos.system('echo child')\n7")
+    cell = any_python.run(
+        "import sys, os\nsys.stdout.write('out\\n')\nsys.stderr.write('err\\n')\nos.system('echo child')\n7"
+    )
     assert (cell.stdout, cell.stderr, cell.result["text"]) == ("out\nchild\n", "err\n", "7")
     assert any_python.run("sys.stdin.read()").result["text"] == "''"
 

@@ -26,10 +26,18 @@ def test_a_fork_that_comes_to_the_cells_end_ends(any_python: Driver) -> None:
 
 @pytest.mark.parametrize(
     ("end", "status"),
-    [("1/0", 1), ("import sys; sys.exit(7)", 7), ("raise KeyboardInterrupt", 1), ("os._exit(9)", 9), ("import sys; sys.exit('x')", 1)],
+    [
+        ("1/0", 1),
+        ("import sys; sys.exit(7)", 7),
+        ("raise KeyboardInterrupt", 1),
+        ("os._exit(9)", 9),
+        ("import sys; sys.exit('x')", 1),
+    ],
 )
 def test_a_fork_that_fails_ends(any_python: Driver, end: str, status: int) -> None:
-    cell = any_python.run(f"import os\npid = os.fork()\nif pid == 0:\n    {end}\nos.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])")
+    cell = any_python.run(
+        f"import os\npid = os.fork()\nif pid == 0:\n    {end}\nos.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])"
+    )
     assert cell.result["text"] == str(status)
     assert ("ZeroDivisionError" in cell.stderr) == (end == "1/0")
 
@@ -76,12 +84,18 @@ def square(n):
 def shout(n):
     print('from a child', n, flush=True)
 """)
-    assert text(any_python, "with fork.Pool(2) as pool: squares = pool.map(square, range(5))\nsquares") == "[0, 1, 4, 9, 16]"
+    assert (
+        text(any_python, "with fork.Pool(2) as pool: squares = pool.map(square, range(5))\nsquares")
+        == "[0, 1, 4, 9, 16]"
+    )
     cell = any_python.run("p = fork.Process(target=shout, args=(1,))\np.start()\np.join()\np.exitcode", within=30)
     assert (cell.stdout, cell.result["text"]) == ("from a child 1\n", "0")
     code = "with concurrent.futures.ProcessPoolExecutor(2, mp_context=fork) as e: r = list(e.map(square, [5, 6]))\nr"
     assert text(any_python, code) == "[25, 36]"
-    assert text(any_python, "with concurrent.futures.ThreadPoolExecutor(2) as e: r = list(e.map(square, [7]))\nr") == "[49]"
+    assert (
+        text(any_python, "with concurrent.futures.ThreadPoolExecutor(2) as e: r = list(e.map(square, [7]))\nr")
+        == "[49]"
+    )
     code = "q = fork.Queue()\np = fork.Process(target=lambda: q.put(square(9)))\np.start()\nr = q.get(timeout=20)\np.join()\nr"
     assert text(any_python, code) == "81"
 
@@ -118,7 +132,9 @@ found == [norm(n) for n in range(4)]
 
 
 def test_threads_outlive_their_cell(any_python: Driver) -> None:
-    any_python.run("import threading\ngo = threading.Event()\ndone = []\nt = threading.Thread(target=lambda: (go.wait(), done.append(1)))\nt.start()")
+    any_python.run(
+        "import threading\ngo = threading.Event()\ndone = []\nt = threading.Thread(target=lambda: (go.wait(), done.append(1)))\nt.start()"
+    )
     assert text(any_python, "go.set()\nt.join()\ndone") == "[1]"
 
 

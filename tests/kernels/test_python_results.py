@@ -174,7 +174,9 @@ Bundle()
         assert any_python.run("h.update('later')").result["displayId"] == first["displayId"]
 
     def test_raw_bundles_and_metadata(self, any_python: Driver) -> None:
-        cell = any_python.run("display({'text/plain': 'r', 'image/png': 'QUJD'}, raw=True, metadata={'image/png': {'width': 3}})")
+        cell = any_python.run(
+            "display({'text/plain': 'r', 'image/png': 'QUJD'}, raw=True, metadata={'image/png': {'width': 3}})"
+        )
         assert cell.result == {"type": "result", "text": "r", "png": "QUJD", "metadata": {"png": {"width": 3}}}
 
     def test_several_displays_come_in_order(self, any_python: Driver) -> None:
@@ -213,12 +215,16 @@ class TestLibraries:
         assert all(field in result for field, result in zip(fields, cell.results, strict=True)), cell.results
 
     def test_output_is_cleared(self, python: Driver) -> None:
-        cell = python.run("from IPython.display import clear_output\nprint('a')\nclear_output(wait=True)\nprint('b')\nclear_output()")
+        cell = python.run(
+            "from IPython.display import clear_output\nprint('a')\nclear_output(wait=True)\nprint('b')\nclear_output()"
+        )
         assert [kind for kind, _ in cell.events] == ["stdout", "clear_output", "stdout", "clear_output", "done"]
         assert [found["wait"] for found in cell.all("clear_output")] == [True, False]
 
     def test_formatters_that_a_user_registers(self, python: Driver) -> None:
-        python.run("f = get_ipython().display_formatter.formatters\nf['text/html'].for_type(int, lambda n: f'<b>{n}</b>')\nNone")
+        python.run(
+            "f = get_ipython().display_formatter.formatters\nf['text/html'].for_type(int, lambda n: f'<b>{n}</b>')\nNone"
+        )
         assert result_of(python, "5")["html"] == "<b>5</b>"
         python.run("get_ipython().run_line_magic('precision', '2')")
         assert result_of(python, "3.14159")["text"] == "3.14"
@@ -307,6 +313,8 @@ class TestMatplotlib:
 
     def test_all_letters_are_drawn(self, python: Driver) -> None:
         # Those that were not drawn before the fork come from files that are opened again.
-        cell = python.run(self.START + "plt.title('qwertzuiop QWERTZ \u00df\u00e9 $\\\\alpha \\\\sum$', style='italic');")
+        cell = python.run(
+            self.START + "plt.title('qwertzuiop QWERTZ \u00df\u00e9 $\\\\alpha \\\\sum$', style='italic');"
+        )
         assert "png" in cell.result
         assert cell.stderr == ""

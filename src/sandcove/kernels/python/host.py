@@ -191,7 +191,7 @@ def _no_password(prompt: str = "", stream: object = None) -> NoReturn:
 _run_by_shell = os.system
 
 
-def _system(command: str) -> int:
+def _system(command: Any) -> int:
     """`os.system`, where an interrupt ends the cell too: C's ``system`` keeps SIGINT from its caller."""
     status = _run_by_shell(command)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT and _in_main_thread():
@@ -205,8 +205,4 @@ def _in_main_thread() -> bool:
 
 def _is_there(name: str) -> bool:
     """Without importing it, and without `importlib.util`, whose load costs more than the search."""
-    return any(
-        os.path.exists(f"{folder}/{name}/__init__.py")
-        for folder in sys.path
-        if folder
-    )
+    return any(os.path.exists(f"{folder}/{name}/__init__.py") for folder in sys.path if folder)

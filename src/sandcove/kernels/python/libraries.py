@@ -19,7 +19,12 @@ class Hooks:
         self._host = host
 
     def install(self) -> None:
-        calls = {"asyncio": self._asyncio, "matplotlib.pyplot": self._pyplot, "plotly.io": self._plotly, "altair": self._altair}
+        calls = {
+            "asyncio": self._asyncio,
+            "matplotlib.pyplot": self._pyplot,
+            "plotly.io": self._plotly,
+            "altair": self._altair,
+        }
         AfterImport(calls).install()
         sys.meta_path.append(LateFinder())
 

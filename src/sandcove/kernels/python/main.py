@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import sys
 from types import ModuleType
@@ -24,9 +26,9 @@ _purge = fresh.Purge()
 
 def preload() -> None:
     """Imports the libraries and runs all of the kernel once, in a process with one thread that is forked later."""
-    from sandcove.kernels.python import warmup
+    from sandcove.kernels.python.warmup import warm_up
 
-    _warm.append(warmup.warm_up(_host))
+    _warm.append(warm_up(_host))
     preloaded.remember()
     _purge.find()
 
@@ -54,23 +56,24 @@ def serve(channel_fd: int, acks_fd: int) -> NoReturn:
 def cold() -> NoReturn:
     """What `archive.COLD` calls: this code comes from a zip, which the user's code does not get to see."""
     zip_path = f"/proc/self/fd/{_ARCHIVE}"
-    shell = _host_class()
+    with contextlib.suppress(Exception):  # asked for again below, when the zip has gone
+        importlib.import_module("sandcove.kernels.python.shell")
     sys.path[:] = ["", *(entry for entry in sys.path if entry != zip_path)]
     for cache in (sys.path_importer_cache, getattr(sys.modules.get("zipimport"), "_zip_directory_cache", {})):
         cache.pop(zip_path, None)
     os.close(_ARCHIVE)
-    del shell
     serve(_CHANNEL, _ACKS)
 
 
-def _host_class() -> type[Host]:
-    """With IPython if this Python can import it. Else the reason is in the notes."""
+def _host(kit: Kit) -> Host:
+    module = ModuleType("__main__")
     try:
         from sandcove.kernels.python.shell import Shell
-    except Exception:  # noqa: BLE001 - one that is broken or too old is as good as none
-        return Plain
-    return Shell
 
-
-def _host(kit: Kit) -> Host:
-    return _host_class()(kit, ModuleType("__main__"))
+        return Shell(kit, module)
+    except ImportError:
+        return Plain(kit, module)
+    except Exception as error:  # noqa: BLE001 - one that is broken, or of a version unheard of, is as good as none
+        plain = Plain(kit, module)
+        plain.own_notes = (f"IPython is there but can't be used: {type(error).__name__}: {error}", *plain.own_notes)
+        return plain
