@@ -188,9 +188,7 @@ class Driver:
             if channel in ready:
                 data = self._channel.recv(1 << 20)
                 if not data:
-                    last: list[str] = []
-                    self._drain(add or (lambda _, text: last.append(text)))
-                    raise EOFError("the kernel ended\n" + "".join(last))
+                    raise EOFError(f"the kernel ended\n{self._last_words(add)}")
                 self._buffer += data
             else:
                 self._drain(add)
@@ -199,6 +197,17 @@ class Driver:
         assert line.isascii(), line[:200]
         message: dict[str, Any] = json.loads(line, parse_constant=_no_constant)
         return message["type"], message
+
+    def _last_words(self, add: Callable[[str, Any], None] | None) -> str:
+        cell = Cell()
+
+        def note(kind: str, text: Any) -> None:
+            cell.events.append((kind, text))
+            if add is not None:
+                add(kind, text)
+
+        self._drain(note)
+        return cell.stderr
 
     def _drain(self, add: Callable[[str, Any], None] | None) -> None:
         for name, fd in (("stdout", self._out), ("stderr", self._err)):

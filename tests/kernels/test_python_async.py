@@ -82,7 +82,7 @@ await reader.readline()
 """
     assert text(any_python, code) == "b'HELLO\\n'"
     # Between cells too: the client is a process of its own.
-    any_python.run(f"""
+    any_python.run("""
 import subprocess, sys
 client = subprocess.Popen([sys.executable, '-c', '''
 import socket

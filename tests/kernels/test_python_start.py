@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import select
 import shutil
 import statistics
 import subprocess
@@ -262,7 +263,5 @@ def test_the_channels_end_ends_the_kernel(make_python: MakePython, tmp_path: Pat
         python.run(code)
         pid = os.pidfd_open(python.pid)
         python._channel.shutdown(2)
-        import select  # noqa: PLC0415
-
         assert select.select([pid], [], [], 20)[0]
         os.close(pid)

@@ -14,7 +14,9 @@ from sandcove.kernels.python.jsonable import is_small, text_of
 from sandcove.kernels.python.mime import field_of, result
 
 texts = st.text(st.characters(exclude_categories=[]))
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
+# Integers that the wire's reader takes; it refuses longer ones, wherever they come from.
+integers = st.integers(-(2**63), 2**64 - 1)
+scalars = st.none() | st.booleans() | integers | st.floats() | texts
 keys = texts | st.integers() | st.none() | st.booleans() | st.floats() | st.tuples(st.integers())
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(keys, inner) | st.tuples(inner))
 
@@ -23,21 +25,13 @@ def refuse(name: str) -> None:
     raise AssertionError(f"{name} is no JSON")
 
 
-def without_halves(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "backslashreplace") if text else text
-
-
 @given(values)
 def test_every_value_is_valid_json_for_a_strict_reader(value: Any) -> None:
     text = text_of(value)
     assert text.isascii()
     assert "\n" not in text
     json.loads(text, parse_constant=refuse)
-    if not isinstance(value, int) or abs(value) < 2**63:
-        try:
-            msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            assert "out of range" in str(error)  # an integer that is too long for it
+    msgspec.json.decode(text)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.integers(-(2**53), 2**53) | st.none()))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
+import functools
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
@@ -56,24 +56,40 @@ def serve(channel_fd: int, acks_fd: int) -> NoReturn:
 def cold() -> NoReturn:
     """What `archive.COLD` calls: this code comes from a zip, which the user's code does not get to see."""
     zip_path = f"/proc/self/fd/{_ARCHIVE}"
-    with contextlib.suppress(Exception):  # asked for again below, when the zip has gone
-        importlib.import_module("sandcove.kernels.python.shell")
+    _shell()  # which is in the zip too
     sys.path[:] = ["", *(entry for entry in sys.path if entry != zip_path)]
     for cache in (sys.path_importer_cache, getattr(sys.modules.get("zipimport"), "_zip_directory_cache", {})):
-        cache.pop(zip_path, None)
+        for path in [path for path in cache if path.startswith(zip_path)]:
+            del cache[path]
     os.close(_ARCHIVE)
     serve(_CHANNEL, _ACKS)
 
 
-def _host(kit: Kit) -> Host:
-    module = ModuleType("__main__")
+@functools.cache
+def _shell() -> tuple[Callable[[Kit, ModuleType], Host] | None, str]:
+    """The host with IPython, if this Python can import it; else why not, if there is more to say."""
     try:
         from sandcove.kernels.python.shell import Shell
-
-        return Shell(kit, module)
     except ImportError:
-        return Plain(kit, module)
-    except Exception as error:  # noqa: BLE001 - one that is broken, or of a version unheard of, is as good as none
-        plain = Plain(kit, module)
-        plain.own_notes = (f"IPython is there but can't be used: {type(error).__name__}: {error}", *plain.own_notes)
-        return plain
+        return None, ""
+    except Exception as error:  # noqa: BLE001 - one that is broken is as good as none
+        return None, _broken(error)
+    return Shell, ""
+
+
+def _host(kit: Kit) -> Host:
+    module = ModuleType("__main__")
+    shell, why = _shell()
+    if shell is not None:
+        try:
+            return shell(kit, module)
+        except Exception as error:  # noqa: BLE001 - one of a version unheard of is as good as none
+            why = _broken(error)
+    plain = Plain(kit, module)
+    if why:
+        plain.own_notes = (why, *plain.own_notes)
+    return plain
+
+
+def _broken(error: Exception) -> str:
+    return f"IPython is there but can't be used: {type(error).__name__}: {error}"
