@@ -39,15 +39,15 @@ class Kit:
         self.streams = Streams(self.channel, out_fd, err_fd)
         self.results = Results(self.channel, self.streams)
         self.loop = Loop(self.channel, self.interrupts)
-        self.forking = False
-        """The next fork makes a copy of the kernel; every other one is the user's."""
+        self.forking: int | None = None
+        """The thread whose next fork makes a copy of the kernel; every other one is the user's."""
 
     def watch_forks(self) -> None:
         """From now on a process that the user forks has nothing of the kernel's."""
         os.register_at_fork(before=self.streams.flush, after_in_child=self._forked)
 
     def _forked(self) -> None:
-        if not self.forking:
+        if self.forking != threading.get_ident():
             self.channel.leave()
 
     def close(self) -> None:
