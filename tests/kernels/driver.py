@@ -92,6 +92,7 @@ class Driver:
     def _begin(self, channel: socket.socket) -> None:
         self._channel = channel
         self._buffer = b""
+        self._complaints = ""  # the last that it printed to standard error, for the test that it fails
         kind, self.ready = self._message(time.monotonic() + WITHIN)
         assert kind == "ready", self.ready
 
@@ -192,7 +193,7 @@ class Driver:
                 data = self._channel.recv(1 << 20)
                 if not data:
                     self._drain(add)
-                    raise EOFError("the kernel ended")
+                    raise EOFError(f"the kernel ended\n{self._complaints}")
                 self._buffer += data
             else:
                 self._drain(add)
@@ -208,6 +209,7 @@ class Driver:
             fcntl.ioctl(fd, termios.FIONREAD, waiting)
             if waiting[0]:
                 text = os.read(fd, waiting[0]).decode(errors="replace")
+                self._complaints = (self._complaints + text)[-10_000:] if name == "stderr" else self._complaints
                 if add is not None:
                     add(name, text)
             elif select.select([fd], [], [], 0)[0]:

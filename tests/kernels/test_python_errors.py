@@ -133,6 +133,6 @@ def test_os_exit_ends_the_kernel(any_python: Driver) -> None:
         any_python.run("import os\nos._exit(1)")
 
 
-def test_a_crash_ends_the_kernel(any_python: Driver) -> None:
-    with pytest.raises(EOFError):
+def test_a_crash_ends_the_kernel_and_says_where(any_python: Driver) -> None:
+    with pytest.raises(EOFError, match="(?s)Segmentation fault.*cell|ipython-input"):
         any_python.run("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")

@@ -74,12 +74,13 @@ def test_everything_works_in_the_copy(any_python: Driver, stack: ExitStack) -> N
 
 def test_what_the_copy_has_not_is_told(any_python: Driver, stack: ExitStack) -> None:
     any_python.run("""
-import asyncio, socket, subprocess, threading
+import asyncio, os, socket, subprocess, threading
 stop = threading.Event()
 thread = threading.Thread(target=stop.wait, name='worker')
 thread.start()
 child = subprocess.Popen(['sleep', '60'])
 ended = subprocess.Popen(['true'])
+os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # a zombie from now on
 server = socket.create_server(('127.0.0.1', 0))
 task = asyncio.get_event_loop().create_task(asyncio.sleep(60))
 """)

@@ -31,7 +31,10 @@ def interrupted(python: Driver, code: str) -> Cell:
         "import threading\nprint('now')\nthreading.Event().wait(60)",
         "import asyncio\nprint('now')\nawait asyncio.sleep(60)",
         "import asyncio\nasync def f():\n    print('now')\n    while True: pass\nawait f()",
-        "import asyncio\nasync def f():\n    print('now')\n    while True: pass\nt = asyncio.create_task(f())\nawait asyncio.sleep(60)",
+        (
+            "import asyncio\nasync def f():\n    print('now')\n    while True: pass\n"
+            "t = asyncio.create_task(f())\nawait asyncio.sleep(60)"
+        ),
         "import asyncio\nasync def f():\n    print('now')\n    while True: await asyncio.sleep(0)\nawait f()",
         "import asyncio\nprint('now')\nasyncio.run(asyncio.sleep(60))",
         "import re\nprint('now')\nfor _ in range(10**9): re.sub('a', 'b', 'c' * 1000)",
@@ -55,7 +58,14 @@ def test_a_cell_may_catch_it(any_python: Driver) -> None:
     )
     assert cell.error is None
     assert cell.stdout == "now\ncaught\n"
-    code = "import asyncio\ntry:\n    print('now')\n    await asyncio.sleep(60)\nexcept (KeyboardInterrupt, asyncio.CancelledError):\n    print('caught')"
+    code = """
+import asyncio
+try:
+    print('now')
+    await asyncio.sleep(60)
+except (KeyboardInterrupt, asyncio.CancelledError):
+    print('caught')
+"""
     cell = interrupted(any_python, code)
     assert cell.error is None
     assert cell.stdout == "now\ncaught\n"
@@ -89,7 +99,8 @@ def test_it_may_come_at_any_moment_of_short_cells(any_python: Driver) -> None:
     noise = any_python.run(
         "import os, subprocess, sys\n"
         "noise = subprocess.Popen([sys.executable, '-c', 'import os, random, sys, time\\n"
-        "while os.getppid() == int(sys.argv[1]):\\n    os.kill(int(sys.argv[1]), 2); time.sleep(random.random() / 200)',"
+        "while os.getppid() == int(sys.argv[1]):\\n"
+        "    os.kill(int(sys.argv[1]), 2); time.sleep(random.random() / 200)',"
         " str(os.getpid())])\nnoise.pid"
     )
     fine = wrong = 0
@@ -97,7 +108,7 @@ def test_it_may_come_at_any_moment_of_short_cells(any_python: Driver) -> None:
         cell = any_python.run("display(1)\nx += 1\nx", within=20)
         if cell.error is None:
             fine += 1
-            assert [r["text"] for r in cell.results][0] == "1"
+            assert cell.results[0]["text"] == "1"
         else:
             wrong += 1
             assert cell.error["ename"] == "KeyboardInterrupt", cell.error

@@ -96,7 +96,10 @@ def test_text_that_is_no_unicode_is_printed_escaped(any_python: Driver) -> None:
         "import sys\nsys.stdout.detach()",
         "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nsys.stdout = None",
         "import io, sys\nsys.stdout = sys.stderr = io.StringIO()\nprint('lost')",
-        "import sys\nclass Bad:\n    def write(self, *a): raise OSError\n    flush = write\nsys.stdout = sys.stderr = Bad()\nprint(1)",
+        (
+            "import sys\nclass Bad:\n    def write(self, *a): raise OSError\n    flush = write\n"
+            "sys.stdout = sys.stderr = Bad()\nprint(1)"
+        ),
         "import sys\nsys.stdin.close()\nsys.stdin = None",
         "import sys, os\nprint('in the buffer', end='')\nos.close(1)",
         "import sys\ndel sys.stdout",

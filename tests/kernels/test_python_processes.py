@@ -96,7 +96,18 @@ def shout(n):
         text(any_python, "with concurrent.futures.ThreadPoolExecutor(2) as e: r = list(e.map(square, [7]))\nr")
         == "[49]"
     )
+<<<<<<< HEAD
     code = "q = fork.Queue()\np = fork.Process(target=lambda: q.put(square(9)))\np.start()\nr = q.get(timeout=20)\np.join()\nr"
+=======
+    code = """
+q = fork.Queue()
+p = fork.Process(target=lambda: q.put(square(9)))
+p.start()
+r = q.get(timeout=20)
+p.join()
+r
+"""
+>>>>>>> k-python
     assert text(any_python, code) == "81"
 
 
@@ -133,7 +144,12 @@ found == [norm(n) for n in range(4)]
 
 def test_threads_outlive_their_cell(any_python: Driver) -> None:
     any_python.run(
+<<<<<<< HEAD
         "import threading\ngo = threading.Event()\ndone = []\nt = threading.Thread(target=lambda: (go.wait(), done.append(1)))\nt.start()"
+=======
+        "import threading\ngo = threading.Event()\ndone = []\n"
+        "t = threading.Thread(target=lambda: (go.wait(), done.append(1)))\nt.start()"
+>>>>>>> k-python
     )
     assert text(any_python, "go.set()\nt.join()\ndone") == "[1]"
 
@@ -145,7 +161,10 @@ def test_the_key_of_multiprocessing_is_the_kernels_own(python: Driver, make_pyth
 
 
 def test_no_descriptor_of_the_kernel_goes_to_programs(any_python: Driver) -> None:
-    code = "import os, subprocess\nsubprocess.run(['ls', '/proc/self/fd'], capture_output=True, text=True, close_fds=False).stdout.split()"
+    code = """
+import subprocess
+subprocess.run(['ls', '/proc/self/fd'], capture_output=True, text=True, close_fds=False).stdout.split()
+"""
     fds = any_python.run(code).result["json"]
     # 3 is the folder that it lists; others than the kernel's may come from what started the tests.
     assert not [fd for fd in fds if int(fd) in (4, 5) or int(fd) > 900], json.dumps(fds)

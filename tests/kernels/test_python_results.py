@@ -208,7 +208,11 @@ Bundle()
 
 class TestLibraries:
     def test_ipython_display_objects(self, python: Driver) -> None:
-        code = "from IPython.display import *\ndisplay(HTML('<i>'), Markdown('*a*'), Math('x^2'), SVG('<svg></svg>'), JSON({'a': 1}), Javascript('f()'), GeoJSON({'type': 'Point'}))"
+        code = """
+from IPython.display import *
+display(HTML('<i>'), Markdown('*a*'), Math('x^2'), SVG('<svg></svg>'), JSON({'a': 1}), Javascript('f()'))
+display(GeoJSON({'type': 'Point'}))
+"""
         cell = python.run(code)
         assert cell.error is None, cell.error
         fields = ["html", "markdown", "latex", "svg", "json", "javascript", "geojson"]
@@ -223,7 +227,12 @@ class TestLibraries:
 
     def test_formatters_that_a_user_registers(self, python: Driver) -> None:
         python.run(
+<<<<<<< HEAD
             "f = get_ipython().display_formatter.formatters\nf['text/html'].for_type(int, lambda n: f'<b>{n}</b>')\nNone"
+=======
+            "f = get_ipython().display_formatter.formatters\n"
+            "f['text/html'].for_type(int, lambda n: f'<b>{n}</b>')\nNone"
+>>>>>>> k-python
         )
         assert result_of(python, "5")["html"] == "<b>5</b>"
         python.run("get_ipython().run_line_magic('precision', '2')")
@@ -264,7 +273,10 @@ class TestLibraries:
         assert cell.result.get("main", False) == (show == "fig")
 
     def test_altair(self, python: Driver) -> None:
-        code = "import altair as alt, pandas as pd\nalt.Chart(pd.DataFrame({'a': [1], 'b': [2]})).mark_bar().encode(x='a', y='b')"
+        code = """
+import altair as alt, pandas as pd
+alt.Chart(pd.DataFrame({'a': [1], 'b': [2]})).mark_bar().encode(x='a', y='b')
+"""
         result = result_of(python, code)
         assert result["vegaLite"]["mark"]["type"] == "bar"
         assert result["main"]

@@ -29,11 +29,11 @@ def fork(kit: Kit, host: Host, fds: list[int], ready: Callable[[], None]) -> Non
     kit.streams.flush()
     missing = lost(kit)
     state = _random_state()
-    kit.forking = True
+    kit.forking = threading.get_ident()
     try:
         between = os.fork()
     except OSError as error:
-        kit.forking = False
+        kit.forking = None
         for fd in fds:
             os.close(fd)
         _answer(kit, [], f"the kernel can't be forked: {error.strerror}")
@@ -47,10 +47,10 @@ def fork(kit: Kit, host: Host, fds: list[int], ready: Callable[[], None]) -> Non
         _go_on(kit, host, fds)
         if state is not None:
             sys.modules["random"].setstate(state)
-        kit.forking = False
+        kit.forking = None
         ready()
         return
-    kit.forking = False
+    kit.forking = None
     for fd in fds:
         os.close(fd)
     _, status = os.waitpid(between, 0)

@@ -39,15 +39,15 @@ class Kit:
         self.streams = Streams(self.channel, out_fd, err_fd)
         self.results = Results(self.channel, self.streams)
         self.loop = Loop(self.channel, self.interrupts)
-        self.forking = False
-        """The next fork makes a copy of the kernel; every other one is the user's."""
+        self.forking: int | None = None
+        """The thread whose next fork makes a copy of the kernel; every other one is the user's."""
 
     def watch_forks(self) -> None:
         """From now on a process that the user forks has nothing of the kernel's."""
         os.register_at_fork(before=self.streams.flush, after_in_child=self._forked)
 
     def _forked(self) -> None:
-        if not self.forking:
+        if self.forking != threading.get_ident():
             self.channel.leave()
 
     def close(self) -> None:
@@ -191,7 +191,7 @@ def _no_password(prompt: str = "", stream: object = None) -> NoReturn:
 _run_by_shell = os.system
 
 
-def _system(command: str) -> int:
+def _system(command: Any) -> int:
     """`os.system`, where an interrupt ends the cell too: C's ``system`` keeps SIGINT from its caller."""
     status = _run_by_shell(command)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT and _in_main_thread():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 from typing import Any, NoReturn
@@ -21,6 +22,7 @@ class Kernel:
 
     def start(self) -> None:
         """From now on this process prints, is interrupted and forks as a kernel."""
+        faulthandler.enable(2)
         self.kit.interrupts.install()
         self.kit.streams.restore()
         self.ready()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Coroutine
 from types import FrameType
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop"]
 
+_PATIENCE = 0.1
+"""Seconds."""
+
 
 class Loop:
     """`asyncio` is loaded by the first cell that needs it."""
@@ -27,6 +32,9 @@ class Loop:
         self._loop: Any = None
         self._task: asyncio.Task[Any] | None = None
         self._interrupted = False
+        self._is_insisting = False
+        """A cell is to be cancelled, and its loop has not come to it yet."""
+        self._insisted: Any = None
         self._idle = False
         self._has_arrived = False
         self._failed: list[Any] = []
@@ -34,6 +42,7 @@ class Loop:
 
     def begin(self) -> None:
         """A cell begins. Code that asks for the thread's event loop gets this one; `asyncio.run` takes that away."""
+        self._insisted = None
         if "asyncio" in sys.modules:
             self._open()
 
@@ -52,7 +61,7 @@ class Loop:
 
         loop = self._open()
         task = self._task = loop.create_task(coroutine)
-        self._interrupted = False
+        self._interrupted = self._is_insisting = False
         try:
             try:
                 return loop.run_until_complete(task)
@@ -73,23 +82,38 @@ class Loop:
             self._task = None
 
     def _interrupt(self, frame: FrameType) -> bool:
-        """While the loop waits the cell is cancelled; a callback that runs is interrupted where it is."""
-        task = self._task
+        """While the loop waits, or runs something else, the cell is cancelled; its own code is interrupted where it is.
+
+        Something else that does not come to an end soon is interrupted too. At once would be wrong: a callback that
+        ends in the middle may leave a task that waits for it for ever.
+        """
+        task, insisted, self._insisted = self._task, self._insisted, None
+        if insisted is not None and insisted is not task:
+            return True  # that cell has ended meanwhile
         if task is None or task.done():
             return False
         import asyncio
 
-        callback, once = asyncio.Handle._run.__code__, asyncio.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]
-        at: FrameType | None = frame
-        while at is not None and at.f_code is not once:
-            if at.f_code is callback and at is not frame:
-                return False
-            at = at.f_back
-        if at is None:
+        if not _in_loop(frame) or asyncio.current_task(self._loop) is task or insisted is not None:
             return False
         self._interrupted = True
-        self._loop.call_soon_threadsafe(task.cancel)
+        self._loop.call_soon_threadsafe(self._cancel, task)
+        if not self._is_insisting:
+            self._is_insisting = True
+            timer = threading.Timer(_PATIENCE, self._insist, (task,))
+            timer.daemon = True
+            timer.start()
         return True
+
+    def _cancel(self, task: Any) -> None:
+        self._is_insisting = False
+        task.cancel()
+
+    def _insist(self, task: Any) -> None:
+        if self._is_insisting and self._task is task:
+            self._is_insisting = False
+            self._insisted = task
+            _thread.interrupt_main()
 
     def _new_task(self, loop: Any, coroutine: Any, **options: Any) -> Any:
         import asyncio
@@ -184,6 +208,19 @@ class Loop:
         for file in (old._selector._selector, old._ssock, old._csock):
             file.close()
         asyncio.set_event_loop(None)
+
+
+def _in_loop(frame: FrameType) -> bool:
+    """Whether the loop runs: not while a cell is begun or ended."""
+    import asyncio
+
+    once = asyncio.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]
+    at: FrameType | None = frame
+    while at is not None:
+        if at.f_code is once:
+            return True
+        at = at.f_back
+    return False
 
 
 def _print(error: BaseException | None) -> None:

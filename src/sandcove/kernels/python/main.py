@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
@@ -25,9 +27,9 @@ _purge = fresh.Purge()
 
 def preload() -> None:
     """Imports the libraries and runs all of the kernel once, in a process with one thread that is forked later."""
-    from sandcove.kernels.python import warmup
+    from sandcove.kernels.python.warmup import warm_up
 
-    _warm.append(warmup.warm_up(_host))
+    _warm.append(warm_up(_host))
     preloaded.remember()
     _purge.find()
 
@@ -55,23 +57,40 @@ def serve(channel_fd: int, acks_fd: int) -> NoReturn:
 def cold() -> NoReturn:
     """What `archive.COLD` calls: this code comes from a zip, which the user's code does not get to see."""
     zip_path = f"/proc/self/fd/{_ARCHIVE}"
-    shell = _host_class()
+    _shell()  # which is in the zip too
     sys.path[:] = ["", *(entry for entry in sys.path if entry != zip_path)]
     for cache in (sys.path_importer_cache, getattr(sys.modules.get("zipimport"), "_zip_directory_cache", {})):
-        cache.pop(zip_path, None)
+        for path in [path for path in cache if path.startswith(zip_path)]:
+            del cache[path]
     os.close(_ARCHIVE)
-    del shell
     serve(_CHANNEL, _ACKS)
 
 
-def _host_class() -> type[Host]:
-    """With IPython if this Python can import it. Else the reason is in the notes."""
+@functools.cache
+def _shell() -> tuple[Callable[[Kit, ModuleType], Host] | None, str]:
+    """The host with IPython, if this Python can import it; else why not, if there is more to say."""
     try:
         from sandcove.kernels.python.shell import Shell
-    except Exception:  # noqa: BLE001 - one that is broken or too old is as good as none
-        return Plain
-    return Shell
+    except ImportError:
+        return None, ""
+    except Exception as error:  # noqa: BLE001 - one that is broken is as good as none
+        return None, _broken(error)
+    return Shell, ""
 
 
 def _host(kit: Kit) -> Host:
-    return _host_class()(kit, ModuleType("__main__"))
+    module = ModuleType("__main__")
+    shell, why = _shell()
+    if shell is not None:
+        try:
+            return shell(kit, module)
+        except Exception as error:  # noqa: BLE001 - one of a version unheard of is as good as none
+            why = _broken(error)
+    plain = Plain(kit, module)
+    if why:
+        plain.own_notes = (why, *plain.own_notes)
+    return plain
+
+
+def _broken(error: Exception) -> str:
+    return f"IPython is there but can't be used: {type(error).__name__}: {error}"

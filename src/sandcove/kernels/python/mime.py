@@ -37,6 +37,7 @@ _BINARY = {"png", "jpeg", "pdf"}
 _STRUCTURED = {"json", "plotly", "vega", "vegaLite", "geojson", "chart"}
 PICTURES = {"svg", "png", "jpeg", "pdf", "plotly", "vega", "vegaLite"}
 
+_LONGEST_ID = 1000
 LONGEST = 16 * 1024 * 1024
 """Bytes of a result."""
 
@@ -83,7 +84,7 @@ def result(
     if main:
         parts["main"] = "true"
     if display_id is not None:
-        parts["displayId"] = text_of(str(display_id))
+        parts["displayId"] = text_of(str(display_id)[:_LONGEST_ID])
     if update:
         parts["update"] = "true"
     return _object({"type": '"result"', **parts}).encode() + b"\n"

@@ -36,7 +36,7 @@ _SIMPLE = (int, float, str, bool, complex, bytes)
 
 
 class Plain(Host):
-    own_notes = (_NOTE,)
+    own_notes: tuple[str, ...] = (_NOTE,)
 
     def __init__(self, kit: Kit, module: ModuleType) -> None:
         super().__init__(kit, module)

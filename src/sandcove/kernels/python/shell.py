@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import sys
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType, SimpleNamespace, TracebackType
 from typing import Any
 
 import IPython
+from IPython.core import interactiveshell
 from IPython.core.autocall import ExitAutocall
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
@@ -112,18 +113,26 @@ class _Exit(ExitAutocall):
         raise SystemExit(code)
 
 
+class _Store(dict):  # type: ignore[type-arg] # any key, any value
+    """In the place of IPython's database on disk: bookmarks and the like last as long as the kernel."""
+
+    def __init__(self, path: object = None) -> None:
+        super().__init__()
+
+
 class _Interactive(InteractiveShell):
     """Keeps nothing on disk, starts no thread, and speaks to nobody but the host."""
 
     displayhook_class = _Hook
     display_pub_class = _Publisher
     host: Shell
+    profile_dir = SimpleNamespace(location="")
 
     def init_ipython_dir(self, ipython_dir: Any) -> None:
         pass  # making the folder is left to those who need one
 
     def init_profile_dir(self, profile_dir: Any) -> None:
-        self.db = {}  # bookmarks and the like last as long as the kernel
+        self.db = _Store()
 
     def init_virtualenv(self) -> None:
         pass  # this Python's path is the one that its cells have
@@ -171,6 +180,8 @@ class Shell(Host):
         super().__init__(kit, module)
         self.is_main = False
         before = sys.modules["__main__"], sys.excepthook
+        if hasattr(interactiveshell, "PickleShareDB"):  # which some versions make at their start
+            interactiveshell.PickleShareDB = _Store
         shell: Any = _Interactive.instance(config=_settings(), user_module=module)
         self.shell = shell
         sys.modules["__main__"], sys.excepthook = before

@@ -1,0 +1,85 @@
+"""Error bars, stems, and what lies under the points that they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandcove.kernels.charts.drawn.artists import is_a, vertices
+from sandcove.kernels.charts.drawn.plots import Plot
+from sandcove.kernels.charts.plain import column
+
+__all__ = ["ends_of", "read_errors", "read_stems"]
+
+
+def ends_of(container: Any, direction: str, places: Any) -> tuple[list[float | None] | None, list[float | None] | None]:
+    """Lower and upper ends of the error bars in a direction, one for each of `places` on the other axis.
+
+    Both None if there are no error bars in it.
+    """
+    stems = list(container.lines[2])
+    wanted = [name for name, there in (("x", container.has_xerr), ("y", container.has_yerr)) if there]
+    if direction not in wanted or len(stems) != len(wanted):
+        return None, None
+    along = 0 if direction == "x" else 1
+    by_place: dict[float, list[tuple[float, float]]] = {}
+    for path in stems[wanted.index(direction)].get_paths():
+        points = vertices(path)
+        if len(points) == 2:
+            ends = sorted((float(points[0][along]), float(points[1][along])))
+            by_place.setdefault(float(points[0][1 - along]), []).append((ends[0], ends[1]))
+    lows: list[float | None] = []
+    highs: list[float | None] = []
+    for place in column(places):
+        waiting = by_place.get(place)
+        if waiting is None and by_place and place is not None:
+            nearest = min(by_place, key=lambda each: abs(each - place))
+            waiting = by_place[nearest] if abs(nearest - place) < 1e-9 * max(1.0, abs(place)) else None
+        ends_here = waiting.pop(0) if waiting else (None, None)
+        lows.append(ends_here[0])
+        highs.append(ends_here[1])
+    return lows, highs
+
+
+def read_errors(plot: Plot) -> None:
+    """Takes what `errorbar` draws: a line or points, with ``y_low`` and ``y_high``, ``x_low`` and ``x_high``."""
+    for container in plot.axes.containers:
+        if not is_a(container, "ErrorbarContainer") or plot.is_taken(container):
+            continue
+        line = container.lines[0]
+        children = [child for child in container.get_children() if child is not None]
+        plot.take(*children)
+        if line is None:
+            continue
+        x, y = line.get_xdata(orig=False), line.get_ydata(orig=False)
+        color = plot.line_color(line)
+        series: dict[str, Any] = {
+            "type": "scatter" if line.get_linestyle() in ("None", "", " ") else "line",
+            "name": plot.name(container, color),
+            "x": plot.x.values(x),
+            "y": plot.y.values(y),
+        }
+        for direction, places in (("x", y), ("y", x)):
+            low, high = ends_of(container, direction, places)
+            if low is not None:
+                series[f"{direction}_low"], series[f"{direction}_high"] = low, high
+        series["color"] = color
+        plot.add(series, line)
+
+
+def read_stems(plot: Plot) -> None:
+    """Takes what `stem` draws."""
+    for container in plot.axes.containers:
+        if not is_a(container, "StemContainer"):
+            continue
+        stems = container.stemlines
+        plot.take(container.markerline, container.baseline, *(stems if isinstance(stems, (list, tuple)) else [stems]))
+        line = container.markerline
+        color = plot.line_color(line)
+        series = {
+            "type": "stem",
+            "name": plot.name(container, color),
+            "x": plot.x.values(line.get_xdata(orig=False)),
+            "y": plot.y.values(line.get_ydata(orig=False)),
+            "color": color,
+        }
+        plot.add(series, line)
