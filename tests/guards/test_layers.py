@@ -34,9 +34,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": BASE | {"client"},
 }
 
-OPTIONAL = {"IPython", "traitlets"}
-"""Of the extra `interpreter`, or its dependencies: a kernel uses them where they are."""
-
 EXCEPTIONS: dict[tuple[str, str], str] = {}
 """(file, what it imports besides) -> why."""
 
@@ -95,7 +92,6 @@ def test_what_is_imported_is_declared_and_explained_and_the_other_way_round() ->
     in_kernel = {"python", "charts"}
     kernels = [file for file in FILES if file.parts[0] == "kernels" and file.parts[1] in in_kernel]
     root = Path(__file__).parents[2]
-<<<<<<< HEAD
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
 
     def names(lines: list[str]) -> set[str]:
@@ -104,12 +100,5 @@ def test_what_is_imported_is_declared_and_explained_and_the_other_way_round() ->
     declared, extra = names(project["dependencies"]), names(project["optional-dependencies"]["interpreter"])
     assert {name.replace("-", "_") for name in declared} == libraries([file for file in FILES if file not in kernels])
     assert {name.casefold() for name in libraries(kernels)} - KERNELS_BESIDES <= extra
-=======
-    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
-    libraries = {re.split(r"[^a-z-]", line)[0] for line in declared}
-    assert {name.replace("-", "_") for name in libraries} == found - OPTIONAL - set(sys.stdlib_module_names) - {
-        "sandcove"
-    }
->>>>>>> k-python
     explained = (root / "ARCHITECTURE.md").read_text()
     assert all(f"| {library} |" in explained for library in declared | extra)

@@ -96,9 +96,6 @@ def shout(n):
         text(any_python, "with concurrent.futures.ThreadPoolExecutor(2) as e: r = list(e.map(square, [7]))\nr")
         == "[49]"
     )
-<<<<<<< HEAD
-    code = "q = fork.Queue()\np = fork.Process(target=lambda: q.put(square(9)))\np.start()\nr = q.get(timeout=20)\np.join()\nr"
-=======
     code = """
 q = fork.Queue()
 p = fork.Process(target=lambda: q.put(square(9)))
@@ -107,7 +104,6 @@ r = q.get(timeout=20)
 p.join()
 r
 """
->>>>>>> k-python
     assert text(any_python, code) == "81"
 
 
@@ -144,12 +140,8 @@ found == [norm(n) for n in range(4)]
 
 def test_threads_outlive_their_cell(any_python: Driver) -> None:
     any_python.run(
-<<<<<<< HEAD
-        "import threading\ngo = threading.Event()\ndone = []\nt = threading.Thread(target=lambda: (go.wait(), done.append(1)))\nt.start()"
-=======
         "import threading\ngo = threading.Event()\ndone = []\n"
         "t = threading.Thread(target=lambda: (go.wait(), done.append(1)))\nt.start()"
->>>>>>> k-python
     )
     assert text(any_python, "go.set()\nt.join()\ndone") == "[1]"
 

@@ -227,12 +227,8 @@ display(GeoJSON({'type': 'Point'}))
 
     def test_formatters_that_a_user_registers(self, python: Driver) -> None:
         python.run(
-<<<<<<< HEAD
-            "f = get_ipython().display_formatter.formatters\nf['text/html'].for_type(int, lambda n: f'<b>{n}</b>')\nNone"
-=======
             "f = get_ipython().display_formatter.formatters\n"
             "f['text/html'].for_type(int, lambda n: f'<b>{n}</b>')\nNone"
->>>>>>> k-python
         )
         assert result_of(python, "5")["html"] == "<b>5</b>"
         python.run("get_ipython().run_line_magic('precision', '2')")
