@@ -33,7 +33,7 @@ class Cell:
 
 CELLS = (
     Cell(
-        "The value of the last expression is shown. numpy, pandas and matplotlib are imported already, so this costs nothing.",
+        "The value of the last expression is shown. numpy, pandas and matplotlib are imported already: that costs nothing.",
         "python",
         """
 import numpy as np
@@ -80,7 +80,8 @@ await asyncio.sleep(0.01)
         "javascript",
         """
 const fs = require("fs");
-const rows = fs.readFileSync("weather.csv", "utf8").trim().split("\\n").slice(1).map((row) => Number(row.split(",")[1]));
+const lines = fs.readFileSync("weather.csv", "utf8").trim().split("\\n").slice(1);
+const rows = lines.map((line) => Number(line.split(",")[1]));
 ({ rows: rows.length, above15: rows.filter((degrees) => degrees > 15).length })
 """,
     ),

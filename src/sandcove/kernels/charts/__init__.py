@@ -3,7 +3,8 @@
 `chart_of` is called by the kernel with each figure that it shows. What it returns is the ``chart`` of a result:
 
 - ``type``: ``line``, ``scatter``, ``area``, ``bar``, ``histogram``, ``pie``, ``box``, ``violin``, ``heatmap``,
-  ``contour``, ``hexbin``, ``surface``, ``candlestick``, ``map``, ``treemap``, ``sunburst``, ``image``, ``subplots`` or ``unknown``.
+  ``contour``, ``hexbin``, ``surface``, ``candlestick``, ``map``, ``treemap``, ``sunburst``, ``image``, ``subplots`` or
+  ``unknown``.
 - ``title``, ``library`` (``matplotlib``, ``seaborn``, ``plotly``, ``altair``).
 - ``layout``: ``x``, ``y`` (and ``z``, ``x2``, ``y2``, ``colorbar``), each with ``label``, ``scale`` (``linear``,
   ``log``, ``category``, ``date``, ...), ``unit`` (what the label has in brackets at its end) and ``categories``.
