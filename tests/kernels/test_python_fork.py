@@ -125,6 +125,14 @@ ticker = asyncio.create_task(tick())
         pass
 
 
+def test_threads_still_wake_the_loop_of_the_original(any_python: Driver, stack: ExitStack) -> None:
+    any_python.run("import asyncio, os\nawait asyncio.sleep(0)")
+    copy = stack.enter_context(any_python.fork())
+    # A program takes long enough for the loop to wait.
+    assert text(copy, "await asyncio.to_thread(os.system, 'true')") == "0"
+    assert text(any_python, "await asyncio.to_thread(os.system, 'true')") == "0"
+
+
 def test_random_state_is_the_same(any_python: Driver, stack: ExitStack) -> None:
     any_python.run("import random")
     copy = stack.enter_context(any_python.fork())

@@ -47,6 +47,21 @@ sys.stdout.write('end')
     ] or kinds(cell.events)[-2:] == ["stdout:end", "stderr:last"]
 
 
+def test_what_follows_on_the_other_stream_comes_after(any_python: Driver) -> None:
+    code = """
+import os, sys
+for n in range(30):
+    print('e', n, file=sys.stderr)
+    print('o', n)
+    os.system('echo c')
+    print('p', file=sys.stderr)
+"""
+    cell = any_python.run(code)
+    assert kinds(cell.events) == [
+        told for n in range(30) for told in ((f"stderr:p\ne {n}\n" if n else "stderr:e 0\n"), f"stdout:o {n}\nc\n")
+    ] + ["stderr:p\n"]
+
+
 def test_output_comes_while_the_cell_runs(any_python: Driver) -> None:
     seen: list[str] = []
 

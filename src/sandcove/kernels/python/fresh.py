@@ -23,8 +23,6 @@ def forget() -> None:
     time.tzset()
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     modules: Any = sys.modules
-    if "random" in modules:
-        modules["random"].seed()
     if "tempfile" in modules:
         modules["tempfile"].tempdir = None
     if "numpy.random" in modules:
