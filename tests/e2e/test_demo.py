@@ -64,7 +64,6 @@ QUICK = [
     "memory",
     "log_readers",
     "transfer",
-    "code_figure",
     "code_print",
     "code_fork",
     "code_memory",

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 __all__ = ["Cell", "Driver"]
 
+AGAIN = 0.5
 WITHIN = 60.0
 """Seconds that a test waits for one answer; far longer than any takes."""
 
@@ -122,9 +123,11 @@ class Driver:
                 on_event(kind, value)
 
         deadline = time.monotonic() + within
+        self._interrupting = False
         while True:
             kind, message = self._message(deadline, add)
             if kind == "done":
+                self._interrupting = False
                 add("done", message)
                 return cell
             if kind != "sync":
@@ -159,7 +162,11 @@ class Driver:
     lost: list[str]
 
     def interrupt(self) -> None:
+        """SIGINT, and again when nothing comes of it within a moment, as the agent does."""
+        self._interrupting = True
         os.kill(self.pid, signal.SIGINT)
+
+    _interrupting = False
 
     def interrupt_tree(self) -> None:
         """As the agent does: the kernel and what its cell has started."""
@@ -188,7 +195,9 @@ class Driver:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError("the kernel did not answer")
-            ready, _, _ = select.select([channel, self._out, self._err], [], [], remaining)
+            ready, _, _ = select.select([channel, self._out, self._err], [], [], min(remaining, AGAIN))
+            if not ready and self._interrupting:
+                os.kill(self.pid, signal.SIGINT)
             if channel in ready:
                 data = self._channel.recv(1 << 20)
                 if not data:
