@@ -3,6 +3,8 @@
 unit/ property/   pure functions, no sandbox
 contract/         what every runtime must do
 server/ client/   real servers, real sandboxes
+agent/            the agent by its wire, in real sandboxes
+kernels/          kernels as plain programs, no sandbox; gallery.py: cells as the plotting libraries show them
 security/         escapes that must fail
 stress/           many, often, killed in the middle
 e2e/              as a user would: the command line, the pages' examples, the demo, the published npm client

@@ -28,8 +28,8 @@ def test_a_snippet(shared: Sandbox, context: CodeContext, snippet: Snippet) -> N
     assert execution.results, execution.logs
     result = execution.results[-1]
     expected = dict(snippet.expected)
-    if format := expected.pop("format", None):
-        assert format in result.formats()
+    if kind := expected.pop("format", None):
+        assert kind in result.formats()
         return
     drawn = snippet.name.split("-")[0]
     picture = {"plotly": "plotly", "altair": "vega_lite", "polars": "vega_lite"}.get(drawn, "png")
