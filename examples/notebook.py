@@ -33,7 +33,7 @@ class Cell:
 
 CELLS = (
     Cell(
-        "The value of the last expression is shown. numpy, pandas and matplotlib cost nothing: they are imported already.",
+        "The last expression is shown. numpy, pandas and matplotlib cost nothing: they are imported already.",
         "python",
         """
 import numpy as np
