@@ -14,7 +14,7 @@ import uvicorn
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Router
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandcove.errors import (
@@ -28,7 +28,7 @@ from sandcove.errors import (
 )
 from sandcove.wire.codec import decode, encode
 
-__all__ = ["Listener", "application", "body", "disconnected", "json", "prepare", "raw_body", "while_there"]
+__all__ = ["Listener", "application", "body", "disconnected", "json", "prepare", "raw_body", "route", "while_there"]
 
 T = TypeVar("T")
 
@@ -88,6 +88,11 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     if doing.cancelled():
         raise ClientDisconnect
     return doing.result()
+
+
+def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    """One line of an application's table: a path that takes one method."""
+    return Route(path, endpoint, methods=[method])
 
 
 def _answer(error: Exception) -> Response:

@@ -26,7 +26,7 @@ from sandcove.agent.processes import Processes
 from sandcove.agent.query import query
 from sandcove.agent.sessions import Sessions
 from sandcove.agent.transfer import FileDownload, FolderDownload, receive_file, receive_folder
-from sandcove.asgi import application, body, json
+from sandcove.asgi import application, body, json, route
 from sandcove.errors import ConflictError, ContainerNotReadyError, InvalidRequestError, error_to_wire
 from sandcove.wire.clock import timestamp
 from sandcove.wire.models import (
@@ -277,9 +277,6 @@ class Agent:
         return self._path(given["path"], given.get("sessionId", DEFAULT_SESSION))
 
     def _routes(self) -> list[Any]:
-        def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-            return Route(path, endpoint, methods=[method])
-
         return [
             route("POST", "/api/execute", self.execute),
             route("POST", "/api/execute/stream", self.execute_stream),

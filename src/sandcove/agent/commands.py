@@ -18,6 +18,7 @@ from sandcove.agent.inputs import drop
 from sandcove.agent.sessions import Sessions
 from sandcove.agent.shell import Command
 from sandcove.agent.text import whole
+from sandcove.agent.waiting import settle
 from sandcove.asgi import disconnected, json
 from sandcove.errors import ExecutionTimeoutError, FileSystemError, InvalidRequestError, SandboxError
 from sandcove.wire.clock import timestamp
@@ -143,16 +144,11 @@ def _answer(
 async def _ends_within(command: Command, seconds: float) -> bool:
     loop = asyncio.get_running_loop()
     late: asyncio.Future[None] = loop.create_future()
-    timer = loop.call_later(seconds, _set, late)
-    command.ended.add_done_callback(lambda _: _set(late))
+    timer = loop.call_later(seconds, settle, late)
+    command.ended.add_done_callback(lambda _: settle(late))
     await late
     timer.cancel()
     return command.ended.done()
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 async def _ends_before(command: Command, gone: Coroutine[Any, Any, None], timeout: int | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -11,7 +10,7 @@ from starlette.routing import Route
 
 from sandcove.agent.code_stream import CodeStream
 from sandcove.agent.query import query
-from sandcove.asgi import body, json, while_there
+from sandcove.asgi import body, json, route, while_there
 from sandcove.wire.clock import timestamp
 from sandcove.wire.code import ContextList, CreateContext, Interrupted, RunCode
 
@@ -64,9 +63,6 @@ class _Calls:
 def context_routes(agent: Agent) -> list[Route]:
     """All of them."""
     calls = _Calls(agent)
-
-    def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-        return Route(path, endpoint, methods=[method])
 
     return [
         Route("/api/contexts", calls.all, methods=["GET", "POST"]),

@@ -49,7 +49,7 @@ class Contexts:
         folder = session.folder(None if cwd is None else check_path(cwd))
         kernel = await self._start(request.language, session, folder, env_vars)
         context = Context(
-            id or f"ctx_{secrets.token_hex(8)}",
+            id or _new_id(),
             request.language,
             cwd=folder,
             session_id=request.session_id,

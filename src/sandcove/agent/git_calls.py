@@ -13,7 +13,7 @@ from starlette.routing import Route
 from sandcove.agent.checkout import Checkout
 from sandcove.agent.event_stream import EventStream
 from sandcove.agent.progress import Progress
-from sandcove.asgi import body, json, while_there
+from sandcove.asgi import body, json, route, while_there
 from sandcove.errors import ExecutionTimeoutError, GitError, SandboxError
 from sandcove.wire.clock import timestamp
 from sandcove.wire.git import CheckoutAnswer, CheckoutEvent, CheckoutRequest, Phase
@@ -40,8 +40,8 @@ def git_routes(agent: Agent) -> list[Route]:
         return CheckoutStream(http, Checkout(await body(http, CheckoutRequest), agent.sessions, agent.env, targets))
 
     return [
-        Route("/api/git/checkout", checkout, methods=["POST"]),
-        Route("/api/git/checkout/stream", stream, methods=["POST"]),
+        route("POST", "/api/git/checkout", checkout),
+        route("POST", "/api/git/checkout/stream", stream),
     ]
 
 

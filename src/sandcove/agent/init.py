@@ -24,6 +24,7 @@ from sandcove.agent.init_messages import (
     spawn_request,
 )
 from sandcove.agent.init_process import run
+from sandcove.agent.waiting import writable
 from sandcove.errors import ContainerNotReadyError, SandboxError
 
 __all__ = ["Exit", "Init"]
@@ -175,18 +176,9 @@ class Init:
                 try:
                     socket.send_fds(self._channel, [data], fds)
                 except BlockingIOError:
-                    await self._writable()
+                    await writable(self._channel.fileno())
                 else:
                     return
-
-    async def _writable(self) -> None:
-        loop = asyncio.get_running_loop()
-        writable: asyncio.Future[None] = loop.create_future()
-        loop.add_writer(self._channel.fileno(), writable.set_result, None)
-        try:
-            await writable
-        finally:
-            loop.remove_writer(self._channel.fileno())
 
     def _on_report(self) -> None:
         while True:

@@ -160,28 +160,18 @@ class Kernel:
             ContextEndedError: the kernel ended meanwhile, or had.
         """
         self._since = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
-        self._check()
-        asyncio.get_running_loop().remove_reader(self._feed.fileno())
-        try:
+        with self._listening():
             await self._send(encode(request) + b"\n")
             if self._late:
                 await tell(b"".join(self._late))
                 self._late.clear()
                 self._late_size = 0
             return await self._to_the_end(tell)
-        finally:
-            if not self.ended.done():
-                asyncio.get_running_loop().add_reader(self._feed.fileno(), self._on_idle)
 
     async def finish(self, tell: Tell) -> Verdict:
         """Goes on with a cell whose `run` was cancelled."""
-        self._check()
-        asyncio.get_running_loop().remove_reader(self._feed.fileno())
-        try:
+        with self._listening():
             return await self._to_the_end(tell)
-        finally:
-            if not self.ended.done():
-                asyncio.get_running_loop().add_reader(self._feed.fileno(), self._on_idle)
 
     async def interrupt(self) -> None:
         """Interrupts the cell that runs, with the processes that it has started."""
@@ -201,19 +191,13 @@ class Kernel:
             CodeExecutionError: it can't be copied, and why.
             ContextEndedError: it has ended.
         """
-        self._check()
-        with new_ends() as ends:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._feed.fileno())
+        with self._listening(), new_ends() as ends:
             try:
                 fds = array.array("i", ends.theirs)
                 self._channel.sendmsg([encode(Fork()) + b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
                 message = await self._answer("forked")
             except OSError as error:
                 raise CodeExecutionError(f"the context can't be copied: {error.strerror}") from None
-            finally:
-                if not self.ended.done():
-                    loop.add_reader(self._feed.fileno(), self._on_idle)
             if message.error:
                 raise CodeExecutionError(f"the context can't be copied: {message.error}")
         try:
@@ -235,9 +219,18 @@ class Kernel:
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """What it tells is read by the caller meanwhile, and not by `_on_idle`."""
         if self.ended.done():
             raise ContextEndedError(self.how_it_ended())
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._feed.fileno())
+        try:
+            yield
+        finally:
+            if not self.ended.done():
+                loop.add_reader(self._feed.fileno(), self._on_idle)
 
     async def _hear(self) -> None:
         """The first message."""

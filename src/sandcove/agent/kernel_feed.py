@@ -5,7 +5,6 @@ See `sandcove.kernels.messages` for the contract. Nothing that a kernel sends is
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from sandcove.agent.output import bytes_waiting, widen
+from sandcove.agent.waiting import readable
 from sandcove.kernels.messages import LONGEST_MESSAGE, Message, messages
 from sandcove.wire.code import CodeEvent
 from sandcove.wire.codec import decoder_of
@@ -65,13 +65,7 @@ class Feed:
 
     async def readable(self) -> None:
         """Returns when there is something to `take`."""
-        loop = asyncio.get_running_loop()
-        readable: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._poll.fileno(), _set, readable)
-        try:
-            await readable
-        finally:
-            loop.remove_reader(self._poll.fileno())
+        await readable(self._poll.fileno())
 
     def take(self) -> tuple[list[bytes], list[Message]]:
         """What is there now: lines of the wire in their order, and the messages that are for the agent itself.
@@ -168,8 +162,3 @@ def _output(name: str, text: str) -> bytes:
 
 def _ascii(line: bytes) -> bytes:
     return line if line.isascii() else json.dumps(json.loads(line)).encode("ascii")
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

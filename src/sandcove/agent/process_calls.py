@@ -6,7 +6,6 @@ import asyncio
 import functools
 import re
 import signal
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -19,7 +18,7 @@ from sandcove.agent.ports import wait_for_port
 from sandcove.agent.process import Process
 from sandcove.agent.query import flag, number, query
 from sandcove.agent.text import whole
-from sandcove.asgi import body, json, raw_body, while_there
+from sandcove.asgi import body, json, raw_body, route, while_there
 from sandcove.errors import InvalidRequestError, ProcessEndedError
 from sandcove.wire.clock import timestamp
 from sandcove.wire.models import ProcessAnswer, ProcessList, ProcessLogs, StartProcess, WaitForPort
@@ -136,9 +135,6 @@ class _Calls:
 def process_routes(agent: Agent) -> list[Route]:
     """All of them."""
     calls = _Calls(agent)
-
-    def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-        return Route(path, endpoint, methods=[method])
 
     async def one(http: Request) -> Response:
         return await (calls.kill(http) if http.method == "DELETE" else calls.get(http))

@@ -6,6 +6,8 @@ import asyncio
 import os
 from typing import Any
 
+from sandcove.agent.waiting import settle
+
 __all__ = ["Stdin"]
 
 
@@ -33,7 +35,7 @@ class Stdin:
                     view = view[os.write(fd, view) :]
                 except BlockingIOError:
                     writable: asyncio.Future[None] = loop.create_future()
-                    loop.add_writer(fd, _set, writable)
+                    loop.add_writer(fd, settle, writable)
                     waiting: set[asyncio.Future[Any]] = {writable, self._ended}
                     try:
                         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -55,8 +57,3 @@ class Stdin:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

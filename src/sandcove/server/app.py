@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove._version import __version__
-from sandcove.asgi import application, body, disconnected, json
+from sandcove.asgi import application, body, disconnected, json, route
 from sandcove.errors import InvalidRequestError
 from sandcove.home import Home
 from sandcove.server.agents import Agents
@@ -117,9 +117,6 @@ class Server:
         return json(self._sandboxes.info(sandbox, local=_local(http)), status)
 
     def _routes(self) -> list[BaseRoute]:
-        def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-            return Route(path, endpoint, methods=[method])
-
         return [
             # The first that is tried: all that happens inside a sandbox goes this way.
             Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=_ALL_METHODS),

@@ -1,0 +1,35 @@
+"""Waiting for a descriptor."""
+
+from __future__ import annotations
+
+import asyncio
+
+__all__ = ["readable", "settle", "writable"]
+
+
+async def readable(fd: int) -> None:
+    """Returns when there is something to read, or the end."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(fd, settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)
+
+
+async def writable(fd: int) -> None:
+    """Returns when it takes more, or nobody reads it any more."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(fd, settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(fd)
+
+
+def settle(future: asyncio.Future[None]) -> None:
+    """Makes it done, if it is not yet."""
+    if not future.done():
+        future.set_result(None)
