@@ -184,12 +184,18 @@ for number in range(20):
     print("out", number)
     print("err", number, file=sys.stderr)
     os.system(f"echo child {number}")
+    !echo program {number}; echo error >&2
+    print("last", number)
     display(number)
 """
     seen: list[str | None] = []
     for event in shared.run_code_stream(code, context=context):
         seen += [event.result.text] if event.result else (event.text or "").splitlines()
-    expected = [word for n in range(20) for word in (f"out {n}", f"err {n}", f"child {n}", str(n))]
+    expected = [
+        word
+        for n in range(20)
+        for word in (f"out {n}", f"err {n}", f"child {n}", f"program {n}", "error", f"last {n}", str(n))
+    ]
     assert [word for word in seen if word] == expected
 
 

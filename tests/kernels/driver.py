@@ -168,6 +168,9 @@ class Driver:
 
     _interrupting = False
 
+    reads_late = 0.0
+    """Seconds that it lets pass before it reads what has come, as an agent with other work does."""
+
     def interrupt_tree(self) -> None:
         """As the agent does: the kernel and what its cell has started."""
         os.killpg(self.pid, signal.SIGINT)
@@ -198,6 +201,7 @@ class Driver:
             ready, _, _ = select.select([channel, self._out, self._err], [], [], min(remaining, AGAIN))
             if not ready and self._interrupting:
                 os.kill(self.pid, signal.SIGINT)
+            time.sleep(self.reads_late)
             if channel in ready:
                 data = self._channel.recv(1 << 20)
                 if not data:

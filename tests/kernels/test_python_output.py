@@ -47,6 +47,25 @@ sys.stdout.write('end')
     ] or kinds(cell.events)[-2:] == ["stdout:end", "stderr:last"]
 
 
+def test_a_program_that_the_cell_waits_for_keeps_the_order(any_python: Driver) -> None:
+    any_python.reads_late = 0.02
+    code = """
+import os, sys
+print('e', file=sys.stderr)
+os.system('echo c')
+print('e', file=sys.stderr)
+os.system('echo c >&2')
+print('o')
+"""
+    assert kinds(any_python.run(code).events) == ["stderr:e\n", "stdout:c\n", "stderr:e\nc\n", "stdout:o\n"]
+
+
+def test_a_program_of_a_magic_keeps_the_order(python: Driver) -> None:
+    python.reads_late = 0.02
+    code = "import sys\nprint('e', file=sys.stderr)\n!echo c\nprint('e', file=sys.stderr)\n!echo c >&2\nprint('o')"
+    assert kinds(python.run(code).events) == ["stderr:e\n", "stdout:c\n", "stderr:e\nc\n", "stdout:o\n"]
+
+
 def test_what_follows_on_the_other_stream_comes_after(any_python: Driver) -> None:
     code = """
 import os, sys

@@ -90,11 +90,19 @@ class Host:
         sys.modules["__main__"] = self.module
         builtins.input = no_input
         getpass.getpass = _no_password
-        os.system = _system
+        os.system = self._system
         missing = [name for name in _WANTED if name not in sys.modules and not _is_there(name)]
         self.notes = list(self.own_notes)
         if missing:
             self.notes.append(f"not installed: {', '.join(missing)}; `pip install {' '.join(missing)}`")
+
+    def _system(self, command: Any) -> int:
+        """`os.system`, where an interrupt ends the cell too: C's ``system`` keeps SIGINT from its caller."""
+        with self.kit.streams.lent():
+            status = _run_by_shell(command)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT and _in_main_thread():
+            raise KeyboardInterrupt
+        return status
 
     def execute(self, code: str) -> None:
         """Runs a cell; raises what it raises."""
@@ -189,14 +197,6 @@ def _no_password(prompt: str = "", stream: object = None) -> NoReturn:
 
 
 _run_by_shell = os.system
-
-
-def _system(command: Any) -> int:
-    """`os.system`, where an interrupt ends the cell too: C's ``system`` keeps SIGINT from its caller."""
-    status = _run_by_shell(command)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT and _in_main_thread():
-        raise KeyboardInterrupt
-    return status
 
 
 def _in_main_thread() -> bool:

@@ -31,10 +31,11 @@ def system(shell: Any, command: str) -> None:
 def _run(host: Any, command: str | Sequence[str], text: str | None, **options: Any) -> int:
     """Its exit code. What a cell captures (``%%capture``) it captures of programs too."""
     streams = host.kit.streams
-    streams.flush()
     given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if text is None else {"input": text.encode(errors="replace")}
     if sys.stdout is streams.out and sys.stderr is streams.err:
-        return subprocess.run(command, check=False, **given, **options).returncode
+        with streams.lent():
+            return subprocess.run(command, check=False, **given, **options).returncode
+    streams.flush()
     done = subprocess.run(command, check=False, capture_output=True, **given, **options)
     for stream, printed in ((sys.stdout, done.stdout), (sys.stderr, done.stderr)):
         with contextlib.suppress(AttributeError):  # None: then nothing is wanted

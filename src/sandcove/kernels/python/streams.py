@@ -1,7 +1,8 @@
 """Standard output and error: text streams over descriptors 1 and 2, in order with each other and with results.
 
 A line is written when it is complete. When one stream is written to after the other, the kernel first waits until the
-agent has read the other: it gets the two by two pipes, and could not tell otherwise which came first.
+agent has read the other: it gets the two by two pipes, and could not tell otherwise which came first. So it does before
+and after a program that ``!command``, ``%%bash`` or `os.system` runs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import io
 import os
 import select
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sandcove.kernels.python.channel import Channel
@@ -95,6 +98,18 @@ class Streams:
         if self.active is not None and self.active is not buffer and self.in_order:
             self._channel.ask(_SYNC)
         self.active = buffer
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """While a program that a cell has started, and waits for, prints to the same descriptors."""
+        self.flush()
+        if self.active is not None and self.in_order:
+            self._channel.ask(_SYNC)
+        try:
+            yield
+        finally:
+            if self.in_order:
+                self._channel.ask(_SYNC)
 
     def flush(self) -> None:
         """Never raises for what the user has done to them; what can't be written is dropped."""
