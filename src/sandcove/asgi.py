@@ -76,18 +76,30 @@ async def disconnected(request: Request) -> None:
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. It is cancelled when the caller leaves, once, and what it does then is waited for."""
-    doing, left = asyncio.ensure_future(work), asyncio.ensure_future(disconnected(request))
+    """What `work` returns. It is cancelled when the caller leaves, once, and what it does then is waited for.
+
+    Raises:
+        ClientDisconnect: the caller has left.
+    """
+    own = asyncio.current_task()
+    assert own is not None
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        await disconnected(request)
+        left = True
+        own.cancel()
+
+    watching = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait({doing, left}, return_when=asyncio.FIRST_COMPLETED)
+        return await work
+    except asyncio.CancelledError:
+        if left and own.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise
     finally:
-        left.cancel()
-        if not doing.done():
-            doing.cancel()
-            await asyncio.wait({doing})
-    if doing.cancelled():
-        raise ClientDisconnect
-    return doing.result()
+        watching.cancel()
 
 
 def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:

@@ -43,7 +43,7 @@ class CodeStream(EventStream):
         self._context = await while_there(self._http, self._contexts.get(spec))
         self._context.check()
 
-    async def run(self) -> None:
+    async def run(self) -> bytes:
         spec = self._spec
         timeout = None if spec.timeout is None else spec.timeout / 1000
-        await self._context.run(Run(spec.code, spec.env_vars), timeout, self.send)
+        return await self._context.run(Run(spec.code, spec.env_vars), timeout, self.send)

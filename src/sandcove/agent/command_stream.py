@@ -35,23 +35,24 @@ class CommandStream(EventStream):
     async def begin(self) -> None:
         self._command = await start(self._sessions, self._spec, self._http, None)
 
-    async def run(self) -> None:
+    async def run(self) -> bytes:
         command = self._command
         try:
-            await self._pump(command)
+            return self.encoded(await self._pump(command))
         finally:
             if not command.output.ended:
                 command.output.abandon()
             if not command.ended.done():
                 await command.kill()
 
-    async def _pump(self, command: Command) -> None:
+    async def _pump(self, command: Command) -> ExecEvent:
+        """Sends all events but the last, which it returns."""
         spec = self._spec
         began = time.perf_counter()
         timed_out = False
 
-        async def event(kind: Any, **fields: Any) -> None:
-            await self.tell(ExecEvent(type=kind, timestamp=timestamp(), **fields))
+        def event(kind: Any, **fields: Any) -> ExecEvent:
+            return ExecEvent(type=kind, timestamp=timestamp(), **fields)
 
         async def end_late() -> None:
             nonlocal timed_out
@@ -63,21 +64,20 @@ class CommandStream(EventStream):
         text: dict[Stream, Text] = {"stdout": Text(), "stderr": Text()}
         limit = asyncio.ensure_future(end_late())
         try:
-            await event("start", command=shown(spec))
+            await self.tell(event("start", command=shown(spec)))
             async for stream, chunk in command.output.chunks():
                 data, exact = text[stream].feed(chunk)
                 if data or exact:
-                    await event(stream, data=data, bytes=exact)
+                    await self.tell(event(stream, data=data, bytes=exact))
             for stream, rest in text.items():
                 data, exact = rest.end()
                 if exact:
-                    await event(stream, data=data, bytes=exact)
+                    await self.tell(event(stream, data=data, bytes=exact))
             exit_code = await command.ended
             duration = round((time.perf_counter() - began) * 1000, 3)
             if timed_out:
                 error = timeout_error(spec)
-                await event("error", error=error.message, code=error.code)
-                return
+                return event("error", error=error.message, code=error.code)
             result = ExecuteAnswer(
                 success=exit_code == 0,
                 exit_code=exit_code,
@@ -87,9 +87,9 @@ class CommandStream(EventStream):
                 duration=duration,
                 timestamp=timestamp(),
             )
-            await event("complete", exit_code=exit_code, result=result)
+            return event("complete", exit_code=exit_code, result=result)
         except SandboxError as error:
-            await event("error", error=error.message, code=error.code)
+            return event("error", error=error.message, code=error.code)
         finally:
             limit.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -68,11 +68,14 @@ class Context:
         """Raises when no cell can run in it: `ContextNotFoundError`, `ContextEndedError`."""
         self._check(self._kernel)
 
-    async def run(self, request: Run, timeout: float | None, tell: Tell) -> None:
-        """Runs a cell when its turn has come, and tells all of it; cancelling interrupts it.
+    async def run(self, request: Run, timeout: float | None, tell: Tell) -> bytes:
+        """Runs a cell when its turn has come, and tells all of it but the end; cancelling interrupts it.
 
         Args:
             timeout: seconds from its turn on.
+
+        Returns:
+            the end, lines of the wire too.
         """
         kernel = None if self._restarting else self._kernel
         async with self._turn:
@@ -80,13 +83,13 @@ class Context:
             try:
                 self._check(kernel)
                 self._last_used = timestamp()
-                await self._run(self._kernel, request, timeout, tell)
+                last = await self._run(self._kernel, request, timeout, tell)
             except (ContextEndedError, ContextNotFoundError) as error:
-                await tell(_error("KernelDied", error.message, code=error.code))
+                last = _error("KernelDied", error.message, code=error.code)
             finally:
                 self._running = False
                 self._last_used = timestamp()
-            await tell(b'{"type":"execution_complete","execution_count":%d}\n' % self._count)
+            return last + b'{"type":"execution_complete","execution_count":%d}\n' % self._count
 
     async def interrupt(self) -> bool:
         """Interrupts the cell that runs; False if none does."""
@@ -144,7 +147,7 @@ class Context:
     def _lost(self, why: str) -> str:
         return f"context {self.id} has lost its variables: {why}; restart it"
 
-    async def _run(self, kernel: Kernel, request: Run, timeout: float | None, tell: Tell) -> None:
+    async def _run(self, kernel: Kernel, request: Run, timeout: float | None, tell: Tell) -> bytes:
         limit = _Ending(kernel, timeout)
         over = f"the cell ran longer than {timeout:g} s" if timeout is not None else ""
         try:
@@ -153,8 +156,7 @@ class Context:
             self._check(None)
             if limit.killed:
                 message = f"{over} and did not heed an interrupt, so its kernel was killed; restart the context"
-                await tell(_error("TimeoutError", message, code=ExecutionTimeoutError.code))
-                return
+                return _error("TimeoutError", message, code=ExecutionTimeoutError.code)
             if self._restarting:
                 raise ContextEndedError(f"context {self.id} was restarted while the cell ran") from None
             raise ContextEndedError(self._lost(error.message)) from None
@@ -172,9 +174,12 @@ class Context:
         if limit.begun:
             traceback, line = ([], None) if own is None else (own.traceback, own.line_number)
             message = f"{over} and was interrupted"
-            await tell(_error("TimeoutError", message, [*traceback, message], line, ExecutionTimeoutError.code))
-        elif own is not None:
-            await tell(_error(own.ename, own.evalue, own.traceback, own.line_number))
+            return verdict.rest + _error(
+                "TimeoutError", message, [*traceback, message], line, ExecutionTimeoutError.code
+            )
+        if own is not None:
+            return verdict.rest + _error(own.ename, own.evalue, own.traceback, own.line_number)
+        return verdict.rest
 
 
 class _Ending:

@@ -6,12 +6,12 @@ import asyncio
 import time
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sandcove.agent.query import number
-from sandcove.asgi import disconnected
+from sandcove.asgi import while_there
 from sandcove.wire.codec import encode
 from sandcove.wire.sse import encode_comment, encode_event
 
@@ -19,6 +19,8 @@ __all__ = ["HEARTBEAT", "EventStream"]
 
 HEARTBEAT = 15_000
 """Milliseconds of silence after which a comment is sent, so that proxies keep the connection; a caller may say."""
+_HEAD_WITHIN = 0.01
+"""Seconds after which the head of an answer is sent though there is no event."""
 
 
 class EventStream(Response):
@@ -36,47 +38,61 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._http = http
         self._heartbeat = number(dict(http.query_params), "heartbeat", HEARTBEAT, least=10, most=60_000) / 1000
+        self._begun = False
+        self._writing = asyncio.Lock()
         self._sent = 0.0
         self._send: Send
+        self._timer: asyncio.TimerHandle
+        self._beating: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """What can still fail with an error's status."""
 
-    async def run(self) -> None:
-        """Sends all events with `tell`."""
+    async def run(self) -> bytes:
+        """Sends all events with `tell`, but the last: that it returns `encoded`, and it goes out with the end."""
         raise NotImplementedError
+
+    def encoded(self, event: Any) -> bytes:
+        """An event as it is sent."""
+        return encode_event(encode(event))
 
     async def tell(self, event: Any) -> None:
         """Sends one event, when the reader takes it."""
-        await self.send(encode_event(encode(event)))
+        await self.send(self.encoded(event))
 
     async def send(self, data: bytes) -> None:
         """Sends bytes, when the reader takes them."""
-        self._sent = time.monotonic()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._write(data, more=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
         await self.begin()
         self._sent = time.monotonic()
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        running = asyncio.ensure_future(self.run())
-        helping = [asyncio.ensure_future(self._beat()), asyncio.ensure_future(disconnected(self._http))]
+        # The head goes out with the first event, if that comes soon: each piece wakes the reader.
+        self._timer = asyncio.get_running_loop().call_later(_HEAD_WITHIN, self._tick)
         try:
-            await asyncio.wait({running, *helping}, return_when=asyncio.FIRST_COMPLETED)
-            left = not running.done()
+            last = await while_there(self._http, self.run())
+        except ClientDisconnect:
+            if self._beating is not None:
+                self._beating.cancel()
+            return
         finally:
-            for task in (running, *helping):
-                task.cancel()
-            await asyncio.wait({running, *helping})
-        if not left:
-            running.result()
-            await send({"type": "http.response.body", "body": b""})
+            self._timer.cancel()
+        await self._write(last, more=False)
 
-    async def _beat(self) -> None:
-        while True:
-            silent = time.monotonic() - self._sent
-            if silent >= self._heartbeat:
-                await self.send(self.beat)
-                silent = 0.0
-            await asyncio.sleep(self._heartbeat - silent)
+    async def _write(self, data: bytes, *, more: bool) -> None:
+        async with self._writing:
+            self._sent = time.monotonic()
+            if not self._begun:
+                self._begun = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if data or not more:
+                await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    def _tick(self) -> None:
+        silent = time.monotonic() - self._sent
+        waiting = self._beating is not None and not self._beating.done()
+        if not waiting and (silent >= self._heartbeat or not self._begun):
+            self._beating = asyncio.ensure_future(self._write(self.beat if self._begun else b"", more=True))
+            silent = 0.0
+        self._timer = asyncio.get_running_loop().call_later(max(self._heartbeat - silent, _HEAD_WITHIN), self._tick)

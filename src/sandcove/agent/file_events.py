@@ -38,12 +38,13 @@ class FileEvents(EventStream):
         finally:
             os.close(self._fd)
 
-    async def run(self) -> None:
+    async def run(self) -> bytes:
         try:
             await self._tell_all()
+            return self.encoded(FileEvent(type="complete", bytes_read=self._size))
         except (OSError, FileSystemError, UnicodeDecodeError) as error:
             reason = FileSystemError(f"{self._path} changed while it was read, or can't be read: {error}")
-            await self.tell(FileEvent(type="error", error=reason.message, code=reason.code))
+            return self.encoded(FileEvent(type="error", error=reason.message, code=reason.code))
 
     async def _tell_all(self) -> None:
         binary = not await self._is_text()
@@ -64,7 +65,6 @@ class FileEvents(EventStream):
                 await self.tell(FileEvent(type="chunk", data=base64.b64encode(data).decode()))
             else:
                 await self.tell(FileEvent(type="chunk", data=decoder.decode(data, offset + len(data) == self._size)))
-        await self.tell(FileEvent(type="complete", bytes_read=self._size))
 
     async def _is_text(self) -> bool:
         decoder = codecs.getincrementaldecoder("utf-8")()

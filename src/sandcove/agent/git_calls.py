@@ -84,7 +84,7 @@ class CheckoutStream(EventStream):
         self._news: dict[Phase, Progress] = {}
         self._changed = asyncio.Event()
 
-    async def run(self) -> None:
+    async def run(self) -> bytes:
         cloning = asyncio.ensure_future(in_time(self._call, self._note))
         cloning.add_done_callback(lambda _: self._changed.set())
         try:
@@ -93,14 +93,14 @@ class CheckoutStream(EventStream):
                 self._changed.clear()
                 news, self._news = self._news, {}
                 for progress in news.values():
-                    await self._event(type="progress", **progress._asdict())
+                    await self.tell(self._event(type="progress", **progress._asdict()))
         finally:
             await over(cloning)
         try:
-            await self._event(type="complete", result=cloning.result())
+            return self.encoded(self._event(type="complete", result=cloning.result()))
         except SandboxError as error:
             told = {"stderr": error.details.get("stderr"), "exit_code": error.details.get("exitCode")}
-            await self._event(type="error", error=error.message, code=error.code, **told)
+            return self.encoded(self._event(type="error", error=error.message, code=error.code, **told))
 
     def _note(self, progress: Progress) -> None:
         # Taken out first, so that the phases stay in the order of their last word.
@@ -108,5 +108,5 @@ class CheckoutStream(EventStream):
         self._news[progress.phase] = progress
         self._changed.set()
 
-    async def _event(self, **fields: Any) -> None:
-        await self.tell(CheckoutEvent(timestamp=timestamp(), **fields))
+    def _event(self, **fields: Any) -> CheckoutEvent:
+        return CheckoutEvent(timestamp=timestamp(), **fields)

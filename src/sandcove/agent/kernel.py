@@ -34,10 +34,11 @@ _LOOK_AGAIN = 0.02
 
 @dataclass
 class Verdict:
-    """How a cell ended. `error` is its own, if it raised."""
+    """How a cell ended. `error` is its own, if it raised; `rest` are the lines that have not been told yet."""
 
     execution_count: int
     error: Message | None
+    rest: bytes
 
 
 class KernelSilentError(Exception):
@@ -261,10 +262,7 @@ class Kernel:
                 if message.type == "error":
                     error = message
                 elif message.type == "done":
-                    lines += self._feed.rest()
-                    if lines:
-                        await tell(b"".join(lines))
-                    return Verdict(message.execution_count, error)
+                    return Verdict(message.execution_count, error, b"".join(lines + self._feed.rest()))
             if lines:
                 await tell(b"".join(lines))
             if self._feed.ended:

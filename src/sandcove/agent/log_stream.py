@@ -43,7 +43,7 @@ class LogStream(EventStream):
         with self._process.log.held():
             await super().__call__(scope, receive, send)
 
-    async def run(self) -> None:
+    async def run(self) -> bytes:
         try:
             async with asyncio.timeout(None if self._timeout is None else self._timeout / 1000):
                 if self._output:
@@ -53,20 +53,20 @@ class LogStream(EventStream):
             error = ExecutionTimeoutError(
                 f"process {self._process.id!r} still runs after {(self._timeout or 0) / 1000:g} s of waiting for it"
             )
-            await self.tell(self._event("error", error=error.message, code=error.code))
-            return
+            return self.encoded(self._event("error", error=error.message, code=error.code))
         info = self._process.info()
-        for kind in ("exit", "complete"):
-            await self.tell(
-                self._event(
-                    kind,
-                    exit_code=info.exit_code,
-                    signal=info.signal,
-                    status=info.status,
-                    cursor=self._process.log.end,
-                    skipped=self._process.log.missing(self._at) if self._output else 0,
-                )
+        ends = (
+            self._event(
+                kind,
+                exit_code=info.exit_code,
+                signal=info.signal,
+                status=info.status,
+                cursor=self._process.log.end,
+                skipped=self._process.log.missing(self._at) if self._output else 0,
             )
+            for kind in ("exit", "complete")
+        )
+        return b"".join(self.encoded(event) for event in ends)
 
     async def _tell_output(self) -> None:
         log = self._process.log

@@ -37,6 +37,7 @@ Messages:
 An acknowledgement is what keeps everything in order though it comes on three descriptors: the agent gives it when it
 has read from the pipes all that was printed before, and sent the message on. So a kernel asks for one with each
 result, and with ``sync`` when it prints to the one of standard output and error after it has printed to the other.
+It may go on without one when all that is left of the cell is its ``done``.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Channel:
         self._socket.settimeout(None)  # whatever `socket.setdefaulttimeout` says
         self._acks = high(acks_fd)
         os.set_blocking(self._acks, True)
-        self._wanted = 0
+        self._wanted = self._caught_up = 0
         self._given: list[bytes] = []
         self._buffer.clear()
         self.pid = os.getpid()
@@ -117,16 +117,34 @@ class Channel:
 
     def ask(self, message: bytes) -> None:
         """Sends one line and waits for its acknowledgement. An interrupt ends the wait."""
+        if self.is_ours():
+            self.ask_ahead(message)
+            self.catch_up()
+
+    def ask_ahead(self, message: bytes) -> None:
+        """Sends one line whose acknowledgement `catch_up` waits for."""
         if not self.is_ours():
             return
         with self._lock:
             self._wanted += 1
             self._send(message)
+
+    @property
+    def asked(self) -> bool:
+        """Whether there may be something to `catch_up` with."""
+        return self._wanted > self._caught_up
+
+    def catch_up(self) -> None:
+        """Waits for all acknowledgements that were asked for."""
+        if not self.is_ours():
+            return
+        with self._lock:
             # A nested call, by a signal handler or a finalizer, may wait for more than this and read them all.
             wanted = self._wanted
             self._interrupts.after()
             while sum(map(len, self._given)) < wanted:
                 self._wait()
+            self._caught_up = max(self._caught_up, wanted)
             self.settled()
 
     def _send(self, message: bytes) -> None:

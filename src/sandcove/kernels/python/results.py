@@ -34,7 +34,10 @@ class Results:
             self._streams.out.write(f"{data.get(mime.TEXT, '')}\n")
             return
         message = mime.result(data, metadata, main=main, display_id=display_id, update=update)
-        if message:
+        if message and main:  # mostly the last thing that a cell does: only what is written next waits for it
+            self._channel.ask_ahead(message)
+            self._streams.active = None
+        elif message:
             self._channel.ask(message)
 
     def clear(self, wait: bool) -> None:

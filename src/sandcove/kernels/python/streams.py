@@ -95,7 +95,9 @@ class Streams:
             other.flush()  # which makes the other the active one, if it had anything
         except (OSError, ValueError):
             pass  # the user closed it
-        if self.active is not None and self.active is not buffer and self.in_order:
+        if self._channel.asked:
+            self._channel.catch_up()
+        elif self.active is not None and self.active is not buffer and self.in_order:
             self._channel.ask(_SYNC)
         self.active = buffer
 

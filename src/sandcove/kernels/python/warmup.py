@@ -96,6 +96,7 @@ def _run_cells(make_host: Callable[[Kit], Host]) -> Host:
     for code in (*_CELLS * _ROUNDS, *_LIBRARY_CELLS * 2):
         ours.sendall(json.dumps({"op": "run", "code": code}).encode() + b"\n")
         kernel.answer()
+    kit.channel.catch_up()
     kit.close()
     reader.join()
     return host
