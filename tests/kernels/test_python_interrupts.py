@@ -22,6 +22,12 @@ def interrupted(python: Driver, code: str) -> Cell:
     return python.run(code, on_event=on_event, within=20)
 
 
+def test_a_cell_that_often_returns_to_the_loop_is_interrupted_wherever_it_is(any_python: Driver) -> None:
+    code = "import asyncio\nprint('now')\nwhile True: await asyncio.sleep(0)"
+    for _ in range(100):
+        assert interrupted(any_python, code).error is not None
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -94,7 +94,9 @@ class Loop:
             return False
         import asyncio
 
-        if not _in_loop(frame) or asyncio.current_task(self._loop) is task or insisted is not None:
+        if not _in_loop(frame):
+            return False
+        if (asyncio.current_task(self._loop) is task or insisted is not None) and _is_called(frame):
             return False
         self._interrupted = True
         self._loop.call_soon_threadsafe(self._cancel, task)
@@ -221,6 +223,23 @@ def _in_loop(frame: FrameType) -> bool:
             return True
         at = at.f_back
     return False
+
+
+def _is_called(frame: FrameType) -> bool:
+    """Whether what runs is what the loop has called. An exception in the loop itself, or in what a task does to be
+    called again, would lose a task for ever."""
+    import asyncio
+    import inspect
+
+    calls = asyncio.Handle._run.__code__
+    at: FrameType | None = frame
+    below: FrameType | None = None
+    while at is not None and at.f_code is not calls:
+        at, below = at.f_back, at
+    if at is None or below is None:
+        return False
+    is_coroutine = bool(below.f_code.co_flags & inspect.CO_COROUTINE)
+    return is_coroutine or not str(below.f_globals.get("__name__")).startswith("asyncio.")
 
 
 def _print(error: BaseException | None) -> None:
