@@ -10,6 +10,8 @@ function bunEngine(language, load) {
     target: "node", // for "bun" it would make of `require` what only a module has
     define: { __dirname: "globalThis.__dirname", __filename: "globalThis.__filename" }, // else it writes them down as ""
   });
+  const { drainMicrotasks } = requireOwn("bun:jsc");
+  const waitFor = waiting();
   const sources = new Map();
 
   function evaluate(code, number) {
@@ -31,7 +33,10 @@ function bunEngine(language, load) {
     if (!(outcome instanceof Promise)) return valueOf(outcome);
     const value = outcome.then(valueOf);
     value.catch(() => {}); // who called sees to it, a little later
-    goOn();
+    heedingInterrupts(() => {
+      drainMicrotasks();
+      if (waitFor && Bun.peek.status(value) === "pending") waitFor(value);
+    });
     return value;
   }
 
@@ -45,15 +50,34 @@ function bunEngine(language, load) {
   return { evaluate, sourceLine, version: `Bun ${Bun.version}` };
 }
 
-// Goes on, before the event loop does, with what waits for nothing outside: an interrupt reaches it here.
-function goOn() {
-  const { drainMicrotasks } = requireOwn("bun:jsc");
-  Object.defineProperty(globalThis, "__sandcove_go_on__", { value: drainMicrotasks, configurable: true });
+// Runs what a SIGINT ends wherever it is. The process has no handler of its own meanwhile.
+function heedingInterrupts(action) {
+  Object.defineProperty(globalThis, "__sandcove_go_on__", { value: action, configurable: true });
   try {
     vm.runInThisContext("__sandcove_go_on__()", { breakOnSigint: true });
   } finally {
     delete globalThis.__sandcove_go_on__;
   }
+}
+
+// Lets the event loop run until a promise is settled, and only then returns: what it calls meanwhile is within
+// `heedingInterrupts`. Only the assertions of Bun's tests can do that; undefined where there are none.
+function waiting() {
+  let expect;
+  try {
+    ({ expect } = Bun.jest(`${process.cwd()}/cell`));
+  } catch {
+    return undefined;
+  }
+  return (promise) => {
+    const waking = setInterval(() => {}, 50); // an interrupt ends what runs: something has to
+    const settled = () => clearInterval(waking) ?? true;
+    try {
+      expect(promise.then(settled, settled)).resolves.toBe(true);
+    } finally {
+      clearInterval(waking);
+    }
+  };
 }
 
 class BadSyntax {

@@ -70,14 +70,15 @@ function listen(onRequest) {
     fs.read(CHANNEL, piece, 0, piece.length, null, (error, count) => {
       if (error && (error.code === "EAGAIN" || error.code === "EINTR")) return setTimeout(more, 1);
       if (error || count === 0) return hostExit(0);
+      const lines = [];
       let begin = 0;
       for (let end; (end = piece.indexOf(10, begin)) >= 0 && end < count; begin = end + 1) {
-        const line = Buffer.concat([...pieces, piece.subarray(begin, end)]).toString();
+        lines.push(Buffer.concat([...pieces, piece.subarray(begin, end)]).toString());
         pieces = [];
-        onRequest(JSON.parse(line));
       }
       if (begin < count) pieces.push(Buffer.from(piece.subarray(begin, count)));
-      more();
+      more(); // at once: a cell on Bun returns when it is over
+      for (const line of lines) onRequest(JSON.parse(line));
     });
   more();
 }
