@@ -282,7 +282,11 @@ def test_a_server_in_a_cell_answers(kernel: Driver) -> None:
 @pytest.mark.parametrize(
     "code",
     ["console.log('go'); while (true) {}", "console.log('go'); await new Promise(() => {})",
-     "console.log('go'); await new Promise(go => setTimeout(go, 1e6))"],
+     "console.log('go'); await new Promise(go => setTimeout(go, 1e6))",
+     "await null; console.log('go'); while (true) {}",
+     "await new Promise(go => setTimeout(go, 10)); console.log('go'); while (true) {}",
+     "await require('fs').promises.readFile('/dev/null'); console.log('go'); for (;;) { try { for (;;); } catch {} }",
+     "await new Promise(go => setTimeout(go, 10)); console.log('go'); while (true) await null"],
 )  # fmt: skip
 def test_an_interrupt_ends_the_cell_and_keeps_the_variables(kernel: Driver, code: str) -> None:
     kernel.run("let kept = 'kept'")
@@ -296,6 +300,7 @@ def test_an_interrupt_ends_the_cell_and_keeps_the_variables(kernel: Driver, code
     assert cell.error is not None
     assert cell.error["ename"] == "InterruptedError"
     assert value(kernel, "kept") == "'kept'"
+    assert value(kernel, "await new Promise(go => setTimeout(go, 1, 'later'))") == "'later'"
 
 
 def test_an_interrupt_between_cells_does_nothing(kernel: Driver) -> None:
@@ -333,7 +338,7 @@ def test_ten_megabytes_of_lines_and_of_code(kernel: Driver) -> None:
     assert kernel.run(f"/* {'c' * 10_000_000} */ 'long'").result["text"] == "'long'"
 
 
-@pytest.mark.parametrize(("code", "status"), [("process.exit(3)", 3), ("process.abort()", None)])
+@pytest.mark.parametrize(("code", "status"), [("process.exit(3)", 3), ("await null; process.exit(3)", 3), ("process.abort()", None)])
 def test_a_cell_that_ends_the_process(kernel: Driver, code: str, status: int | None) -> None:
     kind = f"{kernel.ready['version'].split()[0].casefold()} javascript"
     with script(kind, Path("/tmp")) as own:

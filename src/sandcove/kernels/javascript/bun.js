@@ -47,7 +47,20 @@ function bunEngine(language, load) {
     return source.lines(row, column ?? Infinity);
   }
 
-  return { evaluate, sourceLine, version: `Bun ${Bun.version}` };
+  return { evaluate, sourceLine, receive: receiveOnBun, version: `Bun ${Bun.version}` };
+}
+
+function receiveOnBun(fd, onPiece) {
+  const buffer = Buffer.alloc(256 * 1024);
+  const more = () =>
+    fs.read(fd, buffer, 0, buffer.length, null, (error, count) => {
+      if (error && (error.code === "EAGAIN" || error.code === "EINTR")) return setTimeout(more, 1);
+      if (error || count === 0) return onPiece();
+      const piece = Buffer.from(buffer.subarray(0, count));
+      more(); // first: `onPiece` may return only when a cell is over
+      onPiece(piece);
+    });
+  more();
 }
 
 // Runs what a SIGINT ends wherever it is. The process has no handler of its own meanwhile.

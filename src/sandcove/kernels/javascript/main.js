@@ -22,7 +22,7 @@ function begin(engineName, language, load) {
   });
   globalThis.exports = globalThis.module.exports;
   tell({ type: "ready", pid: process.pid, version: engine.version, notes: [] });
-  listen(async (request) => {
+  listen(engine.receive, async (request) => {
     if (request.op === "fork") {
       tell({ type: "forked", lost: [], error: "only Python contexts can be copied live" });
     } else {
