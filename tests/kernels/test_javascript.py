@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sandcove.kernels.messages import messages
 from tests.kernels.driver import Cell, Driver
 from tests.kernels.scripts import KINDS, NODE, script
 
@@ -59,6 +60,10 @@ def test_declarations_outlive_their_cell_and_may_be_made_again(kernel: Driver) -
         ("NaN", "NaN"),
         ("-0", "-0"),
         ("await Promise.resolve(7)", "7"),
+        ("Promise.resolve(7)", "7"),
+        ("new Promise(go => setTimeout(go, 5, 'late'))", "'late'"),
+        ("async function answer() { return 42 }; answer()", "42"),
+        ("({ then(go) { go(5) } })", "{ then: [Function: then] }"),
         ("const { p, ...q } = { p: 1, r: 2 }; q", "{ r: 2 }"),
         ("[new Error('x') instanceof Error, [] instanceof Array].join()", "'true,true'"),
         ("const self = {}; self.self = self; self", "<ref *1> { self: [Circular *1] }"),
@@ -121,6 +126,10 @@ def test_plain_values_are_json_too(kernel: Driver, code: str, value: Any) -> Non
         "new Proxy({}, { get() { throw new Error('trap') }, ownKeys() { throw new Error('trap') } })",
         "({ [Symbol.for('nodejs.util.inspect.custom')]() { throw new Error('inspect') } })",
         "({ toJSON() { throw new Error('json') } })",
+        "throw new Proxy(new Error('x'), { getPrototypeOf() { throw 1 }, get() { throw 2 } })",
+        "throw Object.defineProperty(new SyntaxError('x'), 'stack', { get() { throw 1 } })",
+        "new Proxy({}, { getPrototypeOf() { throw 1 }, get() { throw 2 } })",
+        "new Array(2 ** 32 - 1)",
         "Object.create(null)",
         "new Array(1e7)",
         "'x'.repeat(1e7)",
@@ -131,6 +140,29 @@ def test_no_value_breaks_the_kernel(kernel: Driver, code: str) -> None:
     cell = kernel.run(code)
     assert cell.results or cell.error
     assert value(kernel, "1 + 1") == "2"
+
+
+@pytest.mark.parametrize(
+    "code", ["'\\ud800'", "({ a: '\\udfff' })", "throw new Error('\\ud800')", "display.html('\\udbff'); '\\\\ud800'"]
+)
+def test_half_a_character_is_none_on_the_wire(kernel: Driver, code: str) -> None:
+    for _, event in kernel.run(code).events:
+        messages.decode(json.dumps(event))
+
+
+def test_an_interrupt_ends_what_shows_a_value(kernel: Driver) -> None:
+    code = "({ toJSON() { console.log('go'); for (;;); } })"
+    cell = kernel.run(code, on_event=lambda kind, _: kernel.interrupt() if kind == "stdout" else None)
+    assert cell.error is not None
+    assert cell.error["ename"] == "InterruptedError"
+    assert value(kernel, "1 + 1") == "2"
+
+
+def test_a_promise_that_fails_is_the_cell_s_error_alone(kernel: Driver) -> None:
+    cell = kernel.run("Promise.reject(new Error('rejected'))")
+    assert cell.error is not None
+    assert (cell.error["evalue"], cell.error["lineNumber"], cell.stderr) == ("rejected", 1, "")
+    assert kernel.run("1").stderr == ""
 
 
 def test_what_is_too_large_says_so(kernel: Driver) -> None:
@@ -194,6 +226,14 @@ def test_children_print_and_have_no_descriptor_of_the_kernel_s(kernel: Driver) -
     # 3 is the folder that `ls` reads. Others of this machine's may have passed through from the tests' own.
     assert {"4", "5"}.isdisjoint(links)
     assert not [target for target in links.values() if "socket" in target or "memfd" in target]
+
+
+def test_children_print_more_than_a_pipe_takes(kernel: Driver) -> None:
+    cell = kernel.run(
+        "require('child_process').execSync('yes | head -c 3000000; echo e >&2', { stdio: 'inherit' }); console.log('!')"
+    )
+    assert cell.stdout == "y\n" * 1_500_000 + "!\n"
+    assert cell.stderr == "e\n"
 
 
 def test_modules(kernel: Driver, folder: Path) -> None:

@@ -29,11 +29,13 @@ function bunEngine(language, load) {
       breakOnSigint: true,
     });
     const shown = !declares(script, code);
-    const valueOf = (found) => (found && shown ? { value: found.value } : undefined);
-    if (!(outcome instanceof Promise)) return valueOf(outcome);
-    const value = outcome.then(valueOf);
+    const valueOf = async (found) => (found && shown ? settled(found.value) : undefined);
+    if (!(outcome instanceof Promise) && !(shown && util.types.isPromise(outcome?.value))) {
+      return outcome && shown ? { value: outcome.value } : undefined;
+    }
+    const value = Promise.resolve(outcome).then(valueOf);
     value.catch(() => {}); // who called sees to it, a little later
-    heedingInterrupts(() => {
+    interruptible(() => {
       drainMicrotasks();
       if (waitFor && Bun.peek.status(value) === "pending") waitFor(value);
     });
@@ -47,7 +49,7 @@ function bunEngine(language, load) {
     return source.lines(row, column ?? Infinity);
   }
 
-  return { evaluate, sourceLine, receive: receiveOnBun, version: `Bun ${Bun.version}` };
+  return { evaluate, sourceLine, receive: receiveOnBun, interruptible, version: `Bun ${Bun.version}` };
 }
 
 function receiveOnBun(fd, onPiece) {
@@ -64,17 +66,19 @@ function receiveOnBun(fd, onPiece) {
 }
 
 // Runs what a SIGINT ends wherever it is. The process has no handler of its own meanwhile.
-function heedingInterrupts(action) {
-  Object.defineProperty(globalThis, "__sandcove_go_on__", { value: action, configurable: true });
+function interruptible(action) {
+  let result;
+  Object.defineProperty(globalThis, "__sandcove_go_on__", { value: () => { result = action(); }, configurable: true });
   try {
     vm.runInThisContext("__sandcove_go_on__()", { breakOnSigint: true });
   } finally {
     delete globalThis.__sandcove_go_on__;
   }
+  return result;
 }
 
 // Lets the event loop run until a promise is settled, and only then returns: what it calls meanwhile is within
-// `heedingInterrupts`. Only the assertions of Bun's tests can do that; undefined where there are none.
+// `interruptible`. Only the assertions of Bun's tests can do that; undefined where there are none.
 function waiting() {
   let expect;
   try {

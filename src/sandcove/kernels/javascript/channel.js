@@ -17,9 +17,11 @@ function writeAll(fd, data) {
   }
 }
 
-// JSON as ASCII: the pieces of a line may be decoded one by one.
+// JSON as ASCII: the pieces of a line may be decoded one by one. Half a character, which no decoder takes, becomes U+FFFD.
 function ascii(value) {
-  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+  const text = JSON.stringify(value);
+  const whole = text.includes("\\ud") ? text.replace(/\\(?:\\|ud[89a-f]..)/g, (found) => (found.length > 2 ? "\\ufffd" : found)) : text;
+  return whole.replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
 }
 
 function tell(message) {

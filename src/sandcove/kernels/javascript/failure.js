@@ -66,6 +66,7 @@ function below(mark, value, number, depth) {
 // The message for what was thrown by cell `number`; `line` is known where it has no stack, as of a syntax error.
 function failure(thrown, number, line = null) {
   try {
+    if (util.types.isProxy(thrown)) thrown = `a Proxy: ${inspected(thrown)}`;
     if (thrown instanceof Error || util.types.isNativeError(thrown)) {
       const { name, message, lines, line: own } = described(thrown, number);
       return { type: "error", ename: name, evalue: message, traceback: lines, lineNumber: line ?? own };

@@ -37,21 +37,23 @@ function nodeEngine(load) {
     return taken;
   }
 
+  async function outcome(error, answer) {
+    if (error) throw new Error(error.message);
+    const { result, exceptionDetails: details } = answer;
+    if (!details) return result.type === "undefined" ? undefined : settled(take(result));
+    const thrown = details.exception ? take(details.exception) : new Error(details.text);
+    if (!util.types.isProxy(thrown) && thrown instanceof SyntaxError && !frames(thrown.stack ?? "").length) {
+      throw Object.assign(new BadSyntax(thrown), { line: details.lineNumber + 1 });
+    }
+    throw thrown;
+  }
+
   function evaluate(code, number) {
     return new Promise((resolve, reject) => {
       const answered = (error, answer) => {
         if (error?.message.endsWith("Execution was terminated")) return; // by the watcher; the event loop hears of it yet
         // Not at once: a call of the inspector within the answer to another ends newer Nodes.
-        setImmediate(() => {
-          if (error) return reject(new Error(error.message));
-          const { result, exceptionDetails: details } = answer;
-          if (!details) return resolve(result.type === "undefined" ? undefined : { value: take(result) });
-          const thrown = details.exception ? take(details.exception) : new Error(details.text);
-          if (thrown instanceof SyntaxError && !frames(thrown.stack ?? "").length) {
-            return reject(Object.assign(new BadSyntax(thrown), { line: details.lineNumber + 1 }));
-          }
-          reject(thrown);
-        });
+        setImmediate(() => outcome(error, answer).then(resolve, reject));
       };
       const expression = `${rewritten(code)}\n//# sourceURL=cell-${number}`;
       // On a stack of its own: what ends a loop ends all that called it.
@@ -60,14 +62,14 @@ function nodeEngine(load) {
   }
 
   watchLoops();
-  return { evaluate, sourceLine: (_, row) => row, receive: receiveOnNode, version: `Node ${process.versions.node}` };
+  return { evaluate, sourceLine: (_, row) => row, receive: receiveOnNode, interruptible: (action) => action(), version: `Node ${process.versions.node}` };
 }
 
 // Not by `fs.read`: a thread that waits in it would hold up `process.exit`.
 function receiveOnNode(fd, onPiece) {
   const { Socket } = requireOwn("node:net");
   const socket = new Socket({ fd, readable: true, writable: false });
-  socket.on("data", onPiece);
+  socket.on("data", (piece) => setImmediate(onPiece, piece)); // after an interrupt that came before it
   for (const end of ["end", "error", "close"]) socket.on(end, () => onPiece());
 }
 
