@@ -255,6 +255,40 @@ def test_modules(kernel: Driver, folder: Path) -> None:
     assert "Cannot find package 'not-there'" in error["evalue"]
 
 
+@pytest.mark.parametrize("how", ["require('{}').answer", "(await import('{}')).answer", "import * as all from '{}'; all.answer"])
+@pytest.mark.parametrize("name", ["installed", "@scope/installed"])
+def test_a_package_is_found_once_it_is_there(kernel: Driver, folder: Path, how: str, name: str) -> None:
+    name += str(len(how))
+    for each in ("there-before", name):
+        if each == name:
+            assert kernel.run(how.format(name)).error is not None
+        package = folder / "node_modules" / each
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "index.js").write_text("exports.answer = 42")
+        (package / "package.json").write_text(json.dumps({"name": each, "main": "index.js"}))
+        assert value(kernel, how.format(each)) == "42"
+
+
+def test_a_cell_may_overwrite_what_the_kernel_uses(kernel: Driver) -> None:
+    with script(_kind(kernel), Path("/tmp")) as own:
+        for code in (
+            "Object.prototype.x = 1; Array.prototype.map = null; JSON.stringify = null; JSON.parse = null",
+            "globalThis.Promise = globalThis.Error = globalThis.Buffer = globalThis.Map = globalThis.setImmediate = null",
+            "globalThis.console = globalThis.process = globalThis.JSON = globalThis.Object = globalThis.Symbol = null",
+        ):
+            cell = own.run(f"{code}; undefined")
+            assert (cell.error, cell.results) == (None, [])
+            assert own.run("[1, 2]").result["json"] == [1, 2]
+            assert value(own, "await 5") == "5"
+            error = own.run("undefined.x").error
+            assert error is not None
+            assert error["ename"] == "TypeError"
+
+
+def _kind(kernel: Driver) -> str:
+    return f"{kernel.ready['version'].split()[0].casefold()} javascript"
+
+
 @pytest.mark.parametrize(
     ("code", "name", "message", "line"),
     [

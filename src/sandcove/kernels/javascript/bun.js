@@ -13,6 +13,7 @@ function bunEngine(language, load) {
   const { drainMicrotasks } = requireOwn("bun:jsc");
   const waitFor = waiting();
   const sources = new Map();
+  const loadAgain = (specifier) => loadedOnBun(load, specifier);
 
   function evaluate(code, number) {
     let script;
@@ -25,7 +26,7 @@ function bunEngine(language, load) {
     sources.delete(number - KEPT_SOURCES);
     const outcome = vm.runInThisContext(script, {
       filename: `cell-${number}`,
-      importModuleDynamically: load,
+      importModuleDynamically: loadAgain,
       breakOnSigint: true,
     });
     const shown = !declares(script, code);
@@ -49,7 +50,43 @@ function bunEngine(language, load) {
     return source.lines(row, column ?? Infinity);
   }
 
-  return { evaluate, sourceLine, receive: receiveOnBun, interruptible, version: `Bun ${Bun.version}` };
+  return { evaluate, sourceLine, receive: receiveOnBun, interruptible, requireFrom: requireOnBun, version: `Bun ${Bun.version}` };
+}
+
+// Loads a module; when it is not found, again: Bun remembers what lay in a folder before a package was installed there.
+async function loadedOnBun(load, specifier) {
+  try {
+    return await load(specifier);
+  } catch (error) {
+    if (!lookedForAgain(error)) throw error;
+    return load(specifier);
+  }
+}
+
+function requireOnBun(require) {
+  const again = (specifier) => {
+    try {
+      return require(specifier);
+    } catch (error) {
+      if (!lookedForAgain(error) || error.specifier !== specifier) throw error;
+      return require(specifier);
+    }
+  };
+  return Object.assign(again, { resolve: require.resolve, cache: require.cache, extensions: require.extensions, main: require.main });
+}
+
+// Whether the error is that there is no such package; it is forgotten then. A path in a folder makes Bun look at that anew.
+function lookedForAgain(error) {
+  const name = /^(?:@[^/]+\/)?[^./@][^/]*/.exec(error?.specifier ?? "")?.[0];
+  if (name === undefined || !/MODULE_NOT_FOUND$/.test(error.code)) return false;
+  for (let folder = process.cwd(); ; folder = path.dirname(folder)) {
+    try {
+      Bun.resolveSync(`${folder}/node_modules/${name}/nothing`, folder);
+    } catch {
+      // as meant
+    }
+    if (folder === path.dirname(folder)) return true;
+  }
 }
 
 function receiveOnBun(fd, onPiece) {

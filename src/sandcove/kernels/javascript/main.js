@@ -19,7 +19,7 @@ function begin(engineName, language, load) {
   });
   process.on("uncaughtException", (thrown) => uncaught(thrown, ""));
   globalThis.display = display;
-  const userRequire = createRequire(`${process.cwd()}/cell`);
+  const userRequire = engine.requireFrom(createRequire(`${process.cwd()}/cell`));
   Object.assign(globalThis, {
     require: userRequire, module: { exports: {} }, __dirname: process.cwd(), __filename: `${process.cwd()}/cell`,
   });

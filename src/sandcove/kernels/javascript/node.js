@@ -62,7 +62,7 @@ function nodeEngine(load) {
   }
 
   watchLoops();
-  return { evaluate, sourceLine: (_, row) => row, receive: receiveOnNode, interruptible: (action) => action(), version: `Node ${process.versions.node}` };
+  return { evaluate, sourceLine: (_, row) => row, receive: receiveOnNode, requireFrom: (own) => own, interruptible: (action) => action(), version: `Node ${process.versions.node}` };
 }
 
 // Not by `fs.read`: a thread that waits in it would hold up `process.exit`.
