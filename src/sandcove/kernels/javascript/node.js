@@ -69,7 +69,8 @@ function nodeEngine(load) {
 function receiveOnNode(fd, onPiece) {
   const { Socket } = requireOwn("node:net");
   const socket = new Socket({ fd, readable: true, writable: false });
-  socket.on("data", (piece) => setImmediate(onPiece, piece)); // after an interrupt that came before it
+  // A turn of the event loop later: an interrupt that came before it is not the next cell's.
+  socket.on("data", (piece) => setImmediate(() => setImmediate(onPiece, piece)));
   for (const end of ["end", "error", "close"]) socket.on(end, () => onPiece());
 }
 
