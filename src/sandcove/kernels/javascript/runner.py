@@ -11,9 +11,10 @@ _PARTS = ("channel", "show", "console", "failure", "lines", "bun", "node", "main
 _HEAD = """"use strict";
 const [requireOwn, load, engine, language] = arguments;
 // What a cell may overwrite.
-const { Array, Atomics, BigInt, Buffer, Error, Int32Array, Map, Number, Object, Promise, Set, SharedArrayBuffer, String } = globalThis;
-const { Symbol, SyntaxError, Uint8Array, clearInterval, console, process, queueMicrotask, setImmediate, setInterval } = globalThis;
-const { setTimeout, Bun } = globalThis;
+const {
+  Array, Atomics, BigInt, Buffer, Bun, Error, Int32Array, Map, Number, Object, Promise, Set, SharedArrayBuffer, String,
+  Symbol, SyntaxError, Uint8Array, clearInterval, console, process, queueMicrotask, setImmediate, setInterval, setTimeout,
+} = globalThis;
 const JSON = { parse: globalThis.JSON.parse, stringify: globalThis.JSON.stringify };
 const fs = requireOwn("node:fs"), path = requireOwn("node:path"), util = requireOwn("node:util"), vm = requireOwn("node:vm");
 const stream = requireOwn("node:stream"), { Console } = requireOwn("node:console");
