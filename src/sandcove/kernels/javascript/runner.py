@@ -16,7 +16,8 @@ const {
   Symbol, SyntaxError, Uint8Array, clearInterval, console, process, queueMicrotask, setImmediate, setInterval, setTimeout,
 } = globalThis;
 const JSON = { parse: globalThis.JSON.parse, stringify: globalThis.JSON.stringify };
-const fs = requireOwn("node:fs"), path = requireOwn("node:path"), util = requireOwn("node:util"), vm = requireOwn("node:vm");
+const fs = requireOwn("node:fs"), path = requireOwn("node:path");
+const util = requireOwn("node:util"), vm = requireOwn("node:vm");
 const stream = requireOwn("node:stream"), { Console } = requireOwn("node:console");
 const { createRequire } = requireOwn("node:module");
 """
