@@ -13,7 +13,8 @@ const [requireOwn, load, engine, language] = arguments;
 // What a cell may overwrite.
 const {
   Array, Atomics, BigInt, Buffer, Bun, Error, Int32Array, Map, Number, Object, Promise, Set, SharedArrayBuffer, String,
-  Symbol, SyntaxError, Uint8Array, clearInterval, console, process, queueMicrotask, setImmediate, setInterval, setTimeout,
+  Symbol, SyntaxError, Uint8Array, clearInterval, console, process, queueMicrotask, setImmediate, setInterval,
+  setTimeout,
 } = globalThis;
 const JSON = { parse: globalThis.JSON.parse, stringify: globalThis.JSON.stringify };
 const fs = requireOwn("node:fs"), path = requireOwn("node:path");
