@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sandcove.kernels.messages import messages
 from tests.kernels.driver import Cell, Driver
 from tests.kernels.scripts import KINDS, NODE, script
 
@@ -59,6 +60,10 @@ def test_declarations_outlive_their_cell_and_may_be_made_again(kernel: Driver) -
         ("NaN", "NaN"),
         ("-0", "-0"),
         ("await Promise.resolve(7)", "7"),
+        ("Promise.resolve(7)", "7"),
+        ("new Promise(go => setTimeout(go, 5, 'late'))", "'late'"),
+        ("async function answer() { return 42 }; answer()", "42"),
+        ("({ then(go) { go(5) } })", "{ then: [Function: then] }"),
         ("const { p, ...q } = { p: 1, r: 2 }; q", "{ r: 2 }"),
         ("[new Error('x') instanceof Error, [] instanceof Array].join()", "'true,true'"),
         ("const self = {}; self.self = self; self", "<ref *1> { self: [Circular *1] }"),
@@ -121,6 +126,10 @@ def test_plain_values_are_json_too(kernel: Driver, code: str, value: Any) -> Non
         "new Proxy({}, { get() { throw new Error('trap') }, ownKeys() { throw new Error('trap') } })",
         "({ [Symbol.for('nodejs.util.inspect.custom')]() { throw new Error('inspect') } })",
         "({ toJSON() { throw new Error('json') } })",
+        "throw new Proxy(new Error('x'), { getPrototypeOf() { throw 1 }, get() { throw 2 } })",
+        "throw Object.defineProperty(new SyntaxError('x'), 'stack', { get() { throw 1 } })",
+        "new Proxy({}, { getPrototypeOf() { throw 1 }, get() { throw 2 } })",
+        "new Array(2 ** 32 - 1)",
         "Object.create(null)",
         "new Array(1e7)",
         "'x'.repeat(1e7)",
@@ -131,6 +140,29 @@ def test_no_value_breaks_the_kernel(kernel: Driver, code: str) -> None:
     cell = kernel.run(code)
     assert cell.results or cell.error
     assert value(kernel, "1 + 1") == "2"
+
+
+@pytest.mark.parametrize(
+    "code", ["'\\ud800'", "({ a: '\\udfff' })", "throw new Error('\\ud800')", "display.html('\\udbff'); '\\\\ud800'"]
+)
+def test_half_a_character_is_none_on_the_wire(kernel: Driver, code: str) -> None:
+    for _, event in kernel.run(code).events:
+        messages.decode(json.dumps(event))
+
+
+def test_an_interrupt_ends_what_shows_a_value(kernel: Driver) -> None:
+    code = "({ toJSON() { console.log('go'); for (;;); } })"
+    cell = kernel.run(code, on_event=lambda kind, _: kernel.interrupt() if kind == "stdout" else None)
+    assert cell.error is not None
+    assert cell.error["ename"] == "InterruptedError"
+    assert value(kernel, "1 + 1") == "2"
+
+
+def test_a_promise_that_fails_is_the_cell_s_error_alone(kernel: Driver) -> None:
+    cell = kernel.run("Promise.reject(new Error('rejected'))")
+    assert cell.error is not None
+    assert (cell.error["evalue"], cell.error["lineNumber"], cell.stderr) == ("rejected", 1, "")
+    assert kernel.run("1").stderr == ""
 
 
 def test_what_is_too_large_says_so(kernel: Driver) -> None:
@@ -196,6 +228,14 @@ def test_children_print_and_have_no_descriptor_of_the_kernel_s(kernel: Driver) -
     assert not [target for target in links.values() if "socket" in target or "memfd" in target]
 
 
+def test_children_print_more_than_a_pipe_takes(kernel: Driver) -> None:
+    cell = kernel.run(
+        "require('child_process').execSync('yes | head -c 3000000; echo e >&2', { stdio: 'inherit' }); console.log('!')"
+    )
+    assert cell.stdout == "y\n" * 1_500_000 + "!\n"
+    assert cell.stderr == "e\n"
+
+
 def test_modules(kernel: Driver, folder: Path) -> None:
     package = folder / "node_modules" / "late"
     package.mkdir(parents=True, exist_ok=True)
@@ -213,6 +253,42 @@ def test_modules(kernel: Driver, folder: Path) -> None:
     error = kernel.run("import nothing from 'not-there'").error
     assert error is not None
     assert "Cannot find package 'not-there'" in error["evalue"]
+
+
+@pytest.mark.parametrize(
+    "how", ["require('{}').answer", "(await import('{}')).answer", "import * as all from '{}'; all.answer"]
+)
+@pytest.mark.parametrize("name", ["installed", "@scope/installed"])
+def test_a_package_is_found_once_it_is_there(kernel: Driver, folder: Path, how: str, name: str) -> None:
+    name += str(len(how))
+    for each in ("there-before", name):
+        if each == name:
+            assert kernel.run(how.format(name)).error is not None
+        package = folder / "node_modules" / each
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "index.js").write_text("exports.answer = 42")
+        (package / "package.json").write_text(json.dumps({"name": each, "main": "index.js"}))
+        assert value(kernel, how.format(each)) == "42"
+
+
+def test_a_cell_may_overwrite_what_the_kernel_uses(kernel: Driver) -> None:
+    with script(_kind(kernel), Path("/tmp")) as own:
+        for code in (
+            "Object.prototype.x = 1; Array.prototype.map = null; JSON.stringify = null; JSON.parse = null",
+            "globalThis.Promise = globalThis.Error = globalThis.Buffer = globalThis.setImmediate = null",
+            "globalThis.console = globalThis.process = globalThis.JSON = globalThis.Object = globalThis.Symbol = null",
+        ):
+            cell = own.run(f"{code}; undefined")
+            assert (cell.error, cell.results) == (None, [])
+            assert own.run("[1, 2]").result["json"] == [1, 2]
+            assert value(own, "await 5") == "5"
+            error = own.run("undefined.x").error
+            assert error is not None
+            assert error["ename"] == "TypeError"
+
+
+def _kind(kernel: Driver) -> str:
+    return f"{kernel.ready['version'].split()[0].casefold()} javascript"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +358,11 @@ def test_a_server_in_a_cell_answers(kernel: Driver) -> None:
 @pytest.mark.parametrize(
     "code",
     ["console.log('go'); while (true) {}", "console.log('go'); await new Promise(() => {})",
-     "console.log('go'); await new Promise(go => setTimeout(go, 1e6))"],
+     "console.log('go'); await new Promise(go => setTimeout(go, 1e6))",
+     "await null; console.log('go'); while (true) {}",
+     "await new Promise(go => setTimeout(go, 10)); console.log('go'); while (true) {}",
+     "await require('fs').promises.readFile('/dev/null'); console.log('go'); for (;;) { try { for (;;); } catch {} }",
+     "await new Promise(go => setTimeout(go, 10)); console.log('go'); while (true) await null"],
 )  # fmt: skip
 def test_an_interrupt_ends_the_cell_and_keeps_the_variables(kernel: Driver, code: str) -> None:
     kernel.run("let kept = 'kept'")
@@ -296,6 +376,7 @@ def test_an_interrupt_ends_the_cell_and_keeps_the_variables(kernel: Driver, code
     assert cell.error is not None
     assert cell.error["ename"] == "InterruptedError"
     assert value(kernel, "kept") == "'kept'"
+    assert value(kernel, "await new Promise(go => setTimeout(go, 1, 'later'))") == "'later'"
 
 
 def test_an_interrupt_between_cells_does_nothing(kernel: Driver) -> None:
@@ -333,7 +414,9 @@ def test_ten_megabytes_of_lines_and_of_code(kernel: Driver) -> None:
     assert kernel.run(f"/* {'c' * 10_000_000} */ 'long'").result["text"] == "'long'"
 
 
-@pytest.mark.parametrize(("code", "status"), [("process.exit(3)", 3), ("process.abort()", None)])
+@pytest.mark.parametrize(
+    ("code", "status"), [("process.exit(3)", 3), ("await null; process.exit(3)", 3), ("process.abort()", None)]
+)
 def test_a_cell_that_ends_the_process(kernel: Driver, code: str, status: int | None) -> None:
     kind = f"{kernel.ready['version'].split()[0].casefold()} javascript"
     with script(kind, Path("/tmp")) as own:

@@ -17,9 +17,11 @@ function writeAll(fd, data) {
   }
 }
 
-// JSON as ASCII: the pieces of a line may be decoded one by one.
+// JSON as ASCII: the pieces of a line may be decoded one by one. Half a character, which no decoder takes, becomes U+FFFD.
 function ascii(value) {
-  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+  const text = JSON.stringify(value);
+  const whole = text.includes("\\ud") ? text.replace(/\\(?:\\|ud[89a-f]..)/g, (found) => (found.length > 2 ? "\\ufffd" : found)) : text;
+  return whole.replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
 }
 
 function tell(message) {
@@ -61,23 +63,19 @@ function print(fd, data) {
   writeAll(printedTo[fd], data);
 }
 
-// Calls `onRequest` with each request; ends the process when the channel ends, also while a cell runs. That it reads on
-// meanwhile keeps the process there when the cell waits for nothing that the event loop knows of.
-function listen(onRequest) {
-  const piece = Buffer.alloc(256 * 1024);
+// Calls `onRequest` with each request; ends the process when the channel ends, also while a cell runs. `receive`, of the engine,
+// calls with each piece of data, and with none at the end. That it listens meanwhile keeps the process there when the cell
+// waits for nothing that the event loop knows of.
+function listen(receive, onRequest) {
   let pieces = [];
-  const more = () =>
-    fs.read(CHANNEL, piece, 0, piece.length, null, (error, count) => {
-      if (error && (error.code === "EAGAIN" || error.code === "EINTR")) return setTimeout(more, 1);
-      if (error || count === 0) return hostExit(0);
-      let begin = 0;
-      for (let end; (end = piece.indexOf(10, begin)) >= 0 && end < count; begin = end + 1) {
-        const line = Buffer.concat([...pieces, piece.subarray(begin, end)]).toString();
-        pieces = [];
-        onRequest(JSON.parse(line));
-      }
-      if (begin < count) pieces.push(Buffer.from(piece.subarray(begin, count)));
-      more();
-    });
-  more();
+  receive(CHANNEL, (piece) => {
+    if (!piece) return hostExit(0);
+    let begin = 0;
+    for (let end; (end = piece.indexOf(10, begin)) >= 0; begin = end + 1) {
+      const line = Buffer.concat([...pieces, piece.subarray(begin, end)]).toString();
+      pieces = [];
+      onRequest(JSON.parse(line)); // the only one: the next comes after its answer
+    }
+    if (begin < piece.length) pieces.push(Buffer.from(piece.subarray(begin)));
+  });
 }

@@ -30,13 +30,10 @@ function headline(error) {
 
 // The frames of a stack that are the user's.
 function frames(stack) {
-  return stack
-    .split("\n")
-    .filter((line) => /^\s*at /.test(line))
-    .map((text) => {
-      const cell = CELL.exec(text);
-      return cell ? { text, cell: Number(cell[1]), line: Number(cell[2]) } : { text };
-    });
+  return Array.from(stack.split("\n").filter((line) => /^\s*at /.test(line)), (text) => {
+    const cell = CELL.exec(text);
+    return cell ? { text, cell: Number(cell[1]), line: Number(cell[2]) } : { text };
+  });
 }
 
 function nameOf(error) {
@@ -48,7 +45,7 @@ function described(error, number, depth = 0) {
   const name = nameOf(error);
   const message = safeText(error.message ?? "");
   const own = frames(typeof error.stack === "string" ? error.stack : "");
-  const lines = [headline(error), ...own.map((frame) => frame.text)];
+  const lines = [headline(error), ...Array.from(own, (frame) => frame.text)];
   for (const inner of Array.isArray(error.errors) && depth < 3 ? error.errors.slice(0, 10) : []) {
     lines.push(...below("- ", inner, number, depth));
   }
@@ -60,12 +57,13 @@ function below(mark, value, number, depth) {
   const lines = util.types.isNativeError(value) || value instanceof Error
     ? described(value, number, depth + 1).lines
     : [inspected(value)];
-  return lines.map((line, at) => (at ? `    ${line}` : `  ${mark}${line}`));
+  return Array.from(lines, (line, at) => (at ? `    ${line}` : `  ${mark}${line}`));
 }
 
 // The message for what was thrown by cell `number`; `line` is known where it has no stack, as of a syntax error.
 function failure(thrown, number, line = null) {
   try {
+    if (util.types.isProxy(thrown)) thrown = `a Proxy: ${inspected(thrown)}`;
     if (thrown instanceof Error || util.types.isNativeError(thrown)) {
       const { name, message, lines, line: own } = described(thrown, number);
       return { type: "error", ename: name, evalue: message, traceback: lines, lineNumber: line ?? own };

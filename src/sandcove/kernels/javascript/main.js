@@ -13,16 +13,19 @@ function begin(engineName, language, load) {
   const engine = engineName === "bun" ? bunEngine(language, load) : nodeEngine(load);
   takeOverStacks(engine.sourceLine);
   process.on("SIGINT", () => interrupt?.(new Interrupted()));
-  process.on("unhandledRejection", (thrown) => uncaught(thrown, " (in promise)"));
+  process.on("unhandledRejection", (thrown, promise) => {
+    rejected.set(promise, thrown);
+    setImmediate(tellRejected);
+  });
   process.on("uncaughtException", (thrown) => uncaught(thrown, ""));
   globalThis.display = display;
-  const userRequire = createRequire(`${process.cwd()}/cell`);
+  const userRequire = engine.requireFrom(createRequire(`${process.cwd()}/cell`));
   Object.assign(globalThis, {
     require: userRequire, module: { exports: {} }, __dirname: process.cwd(), __filename: `${process.cwd()}/cell`,
   });
   globalThis.exports = globalThis.module.exports;
   tell({ type: "ready", pid: process.pid, version: engine.version, notes: [] });
-  listen(async (request) => {
+  listen(engine.receive, async (request) => {
     if (request.op === "fork") {
       tell({ type: "forked", lost: [], error: "only Python contexts can be copied live" });
     } else {
@@ -36,15 +39,30 @@ async function run(engine, { code, env }) {
   const restore = withVariables(env);
   try {
     const interrupted = new Promise((_, reject) => { interrupt = reject; });
-    const outcome = await Promise.race([engine.evaluate(code, number), interrupted]);
+    const result = await Promise.race([shown(engine, code), interrupted]);
     interrupt = undefined;
-    if (outcome && outcome.value !== undefined) tellResult({ ...representations(outcome.value), main: true });
+    if (result) tellResult({ ...result, main: true });
   } catch (thrown) {
     interrupt = undefined;
     tell(explained(thrown));
   }
   restore();
+  tellRejected();
   tell({ type: "done", executionCount: number });
+}
+
+// What the value of a cell's last expression looks like. That may be code of the user's, too: an interrupt ends it.
+async function shown(engine, code) {
+  const outcome = await engine.evaluate(code, number);
+  if (!outcome || outcome.value === undefined) return undefined;
+  const { value } = outcome;
+  return Object(value) === value ? engine.interruptible(() => representations(value)) : representations(value);
+}
+
+// As an outcome: the value of a promise, else the value itself, also of what only has a `then`.
+async function settled(value) {
+  rejected.delete(value);
+  return { value: util.types.isPromise(value) ? await value : value };
 }
 
 class Interrupted extends Error {
@@ -56,6 +74,7 @@ class Interrupted extends Error {
 }
 
 function explained(thrown) {
+  if (util.types.isProxy(thrown)) return failure(thrown, number);
   if (thrown instanceof BadSyntax) {
     const message = failure(thrown.error, number, thrown.line);
     message.traceback = [...(thrown.line === null ? [] : [`cell ${number}:${thrown.line}`]), ...thrown.shown, ...message.traceback];
@@ -69,6 +88,16 @@ function explained(thrown) {
 function uncaught(thrown, where) {
   if (thrown?.code === "ERR_SCRIPT_EXECUTION_INTERRUPTED") return interrupt?.(new Interrupted());
   print(2, `Uncaught${where} ${explained(thrown).traceback.join("\n")}\n`);
+}
+
+// Promises that nobody handles, with what they were rejected with. Told a little later: a cell's value may be one.
+const rejected = new Map();
+
+function tellRejected() {
+  for (const [promise, thrown] of rejected) {
+    rejected.delete(promise);
+    uncaught(thrown, " (in promise)");
+  }
 }
 
 function withVariables(env) {

@@ -37,29 +37,73 @@ function nodeEngine(load) {
     return taken;
   }
 
+  async function outcome(error, answer) {
+    if (error) throw new Error(error.message);
+    const { result, exceptionDetails: details } = answer;
+    if (!details) return result.type === "undefined" ? undefined : settled(take(result));
+    const thrown = details.exception ? take(details.exception) : new Error(details.text);
+    if (!util.types.isProxy(thrown) && thrown instanceof SyntaxError && !frames(thrown.stack ?? "").length) {
+      throw Object.assign(new BadSyntax(thrown), { line: details.lineNumber + 1 });
+    }
+    throw thrown;
+  }
+
   function evaluate(code, number) {
     return new Promise((resolve, reject) => {
       const answered = (error, answer) => {
+        if (error?.message.endsWith("Execution was terminated")) return; // by the watcher; the event loop hears of it yet
         // Not at once: a call of the inspector within the answer to another ends newer Nodes.
-        setImmediate(() => {
-          if (error) return reject(new Error(error.message));
-          const { result, exceptionDetails: details } = answer;
-          if (!details) return resolve(result.type === "undefined" ? undefined : { value: take(result) });
-          const thrown = details.exception ? take(details.exception) : new Error(details.text);
-          if (thrown instanceof SyntaxError && !frames(thrown.stack ?? "").length) {
-            return reject(Object.assign(new BadSyntax(thrown), { line: details.lineNumber + 1 }));
-          }
-          reject(thrown);
-        });
+        setImmediate(() => outcome(error, answer).then(resolve, reject));
       };
       const expression = `${rewritten(code)}\n//# sourceURL=cell-${number}`;
-      define("__sandcove_evaluate__", () =>
-        session.post("Runtime.evaluate", { expression, replMode: true, awaitPromise: true }, answered));
-      vm.runInThisContext("__sandcove_evaluate__()", { breakOnSigint: true });
+      // On a stack of its own: what ends a loop ends all that called it.
+      queueMicrotask(() => session.post("Runtime.evaluate", { expression, replMode: true, awaitPromise: true }, answered));
     });
   }
 
-  return { evaluate, sourceLine: (_, row) => row, version: `Node ${process.versions.node}` };
+  watchLoops();
+  return { evaluate, sourceLine: (_, row) => row, receive: receiveOnNode, requireFrom: (own) => own, interruptible: (action) => action(), version: `Node ${process.versions.node}` };
+}
+
+// Not by `fs.read`: a thread that waits in it would hold up `process.exit`.
+function receiveOnNode(fd, onPiece) {
+  const { Socket } = requireOwn("node:net");
+  const socket = new Socket({ fd, readable: true, writable: false });
+  // A turn of the event loop later: an interrupt that came before it is not the next cell's.
+  socket.on("data", (piece) => setImmediate(() => setImmediate(onPiece, piece)));
+  for (const end of ["end", "error", "close"]) socket.on(end, () => onPiece());
+}
+
+// A thread that sees each SIGINT too. Where the event loop has not seen it after a moment, it ends the JavaScript that runs;
+// but not what a timer calls, which Node would only call again.
+function watchLoops() {
+  const seen = new Int32Array(new SharedArrayBuffer(4)); // interrupts that the event loop has seen
+  process.on("SIGINT", () => {
+    Atomics.add(seen, 0, 1);
+    Atomics.notify(seen, 0);
+  });
+  const { Worker } = requireOwn("node:worker_threads");
+  const watcher = new Worker(`(${watch})()`, { eval: true, workerData: seen, env: {}, execArgv: ["--no-warnings"] });
+  watcher.on("error", () => {}); // a Node without this: an interrupt reaches only what waits
+  watcher.unref();
+}
+
+function watch() {
+  const PATIENCE = 100; // ms
+  const seen = require("node:worker_threads").workerData;
+  const { Session } = require("node:inspector");
+  const { Signal } = process.binding("signal_wrap"); // `process.on` sees no signals in a thread
+  const signal = new Signal();
+  let count = Atomics.load(seen, 0);
+  signal.onsignal = () => {
+    const heeded = Atomics.wait(seen, 0, count, PATIENCE) !== "timed-out";
+    count = Atomics.load(seen, 0);
+    if (heeded) return;
+    const session = new Session();
+    session.connectToMainThread();
+    session.post("Runtime.terminateExecution", () => session.disconnect());
+  };
+  signal.start(require("node:os").constants.signals.SIGINT);
 }
 
 // Imports as the inspector can evaluate them, each on its own line.

@@ -10,7 +10,15 @@ __all__ = ["arguments", "source"]
 _PARTS = ("channel", "show", "console", "failure", "lines", "bun", "node", "main")
 _HEAD = """"use strict";
 const [requireOwn, load, engine, language] = arguments;
-const fs = requireOwn("node:fs"), util = requireOwn("node:util"), vm = requireOwn("node:vm");
+// What a cell may overwrite.
+const {
+  Array, Atomics, BigInt, Buffer, Bun, Error, Int32Array, Map, Number, Object, Promise, Set, SharedArrayBuffer, String,
+  Symbol, SyntaxError, Uint8Array, clearInterval, console, process, queueMicrotask, setImmediate, setInterval,
+  setTimeout,
+} = globalThis;
+const JSON = { parse: globalThis.JSON.parse, stringify: globalThis.JSON.stringify };
+const fs = requireOwn("node:fs"), path = requireOwn("node:path");
+const util = requireOwn("node:util"), vm = requireOwn("node:vm");
 const stream = requireOwn("node:stream"), { Console } = requireOwn("node:console");
 const { createRequire } = requireOwn("node:module");
 """

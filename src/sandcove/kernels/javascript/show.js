@@ -31,6 +31,7 @@ function asJson(value) {
   try {
     if (typeof value !== "object" || value === null) return undefined;
     const prototype = Object.getPrototypeOf(value);
+    if (Array.isArray(value) && value.length > LARGEST_JSON / 2) return undefined;
     if (!Array.isArray(value) && prototype !== Object.prototype && prototype !== null) return undefined;
     const text = JSON.stringify(value);
     return text === undefined || text.length > LARGEST_JSON ? undefined : JSON.parse(text);
@@ -40,7 +41,7 @@ function asJson(value) {
 }
 
 function picture(value) {
-  if (!(value instanceof Uint8Array)) return undefined;
+  if (util.types.isProxy(value) || !(value instanceof Uint8Array)) return undefined;
   if (value[0] === 0x89 && value[1] === 0x50 && value[2] === 0x4e && value[3] === 0x47) return "png";
   if (value[0] === 0xff && value[1] === 0xd8 && value[2] === 0xff) return "jpeg";
   return undefined;
