@@ -18,24 +18,33 @@ function writeAll(fd, data) {
 }
 
 // JSON as ASCII: the pieces of a line may be decoded one by one. Half a character, which no decoder takes, becomes U+FFFD.
-function ascii(value) {
-  const text = JSON.stringify(value);
+function ascii(text) {
   const whole = text.includes("\\ud") ? text.replace(/\\(?:\\|ud[89a-f]..)/g, (found) => (found.length > 2 ? "\\ufffd" : found)) : text;
   return whole.replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
 }
 
 function tell(message) {
-  writeAll(CHANNEL, ascii(message) + "\n");
+  tellText(JSON.stringify(message));
 }
 
-const oneByte = Buffer.alloc(1);
+function tellText(text) {
+  writeAll(CHANNEL, ascii(text) + "\n");
+}
 
 function tellAndWait(message) {
   tell(message);
-  for (;;) {
+  owed += 1;
+  catchUp();
+}
+
+const oneByte = Buffer.alloc(1);
+let owed = 0; // acknowledgements that have been asked for and not been read
+
+function catchUp() {
+  while (owed) {
     try {
       fs.readSync(ACKS, oneByte, 0, 1, null);
-      return;
+      owed -= 1;
     } catch (error) {
       if (error.code !== "EAGAIN" && error.code !== "EINTR") throw error;
     }
@@ -43,13 +52,16 @@ function tellAndWait(message) {
 }
 
 function tellResult(result) {
-  let message = { type: "result", ...result };
-  const size = JSON.stringify(message).length;
-  if (size > LONGEST) {
-    message = { type: "result", text: `<a result of ${size.toLocaleString("en")} characters, too large to show; write it to a file>` };
-    if (result.main) message.main = true;
+  const message = { type: "result", ...result };
+  let text = JSON.stringify(message);
+  if (text.length > LONGEST) {
+    const size = text.length.toLocaleString("en");
+    const note = `<a result of ${size} characters, too large to show; write it to a file>`;
+    text = JSON.stringify({ type: "result", text: note, main: message.main });
   }
-  tellAndWait(message);
+  tellText(text);
+  owed += 1;
+  if (!message.main) catchUp(); // else it is the last that the cell does: only what is printed next waits for it
 }
 
 // What is printed to the one of standard output and error after the other keeps its place.
@@ -58,7 +70,8 @@ let lastPrinted = 0;
 const printedTo = { 1: fs.openSync("/proc/self/fd/1", "w"), 2: fs.openSync("/proc/self/fd/2", "w") };
 
 function print(fd, data) {
-  if (lastPrinted && lastPrinted !== fd) tellAndWait({ type: "sync" });
+  if (owed) catchUp();
+  else if (lastPrinted && lastPrinted !== fd) tellAndWait({ type: "sync" });
   lastPrinted = fd;
   writeAll(printedTo[fd], data);
 }
