@@ -21,7 +21,7 @@ def read_points(plot: Plot) -> None:
             continue
         offsets = array_of(collection.get_offsets()).astype(float)
         plot.take(collection)
-        if len(offsets):
+        if not sys.modules["numpy"].isnan(offsets).any(axis=1).all():  # not so for those of nothing, too
             _add(plot, collection, offsets)
     if plot.x.scale == "category" or plot.y.scale == "category":
         _join(plot)
