@@ -135,7 +135,7 @@ class Axis:
         return pandas.PeriodIndex.from_ordinals(ordinals, freq=self.axes.freq).to_timestamp().to_numpy()
 
     def label(self) -> str | None:
-        """What is written at the axis, or, where it shares one, at the end of its column or row; at last the figure's."""
+        """What is written at the axis, otherwise at another of its column or row that it shares, or at the figure."""
         for axes in (self.axes, *(other for other in self._others if _in_line(self.axes, other, self.name))):
             axis = getattr(axes, f"{self.name}axis")
             if (axis.label.get_visible() or self._others) and (told := text(axis.get_label_text())):
@@ -175,7 +175,7 @@ def _in_line(axes: Any, other: Any, name: str) -> bool:
     if first is None or second is None:
         return False
     one, two = (spec.colspan if name == "x" else spec.rowspan for spec in (first, second))
-    return one.start < two.stop and two.start < one.stop
+    return bool(one.start < two.stop and two.start < one.stop)
 
 
 def _converter(axis: Any) -> Any:

@@ -27,7 +27,7 @@ def read_lines(plot: Plot) -> None:
             continue
         series: dict[str, Any] = {
             "type": "scatter" if marks else "line",
-            "name": plot.name(line, color),
+            "name": plot.name(line, color, line),
             "x": plot.x.values(x),
             "y": plot.y.values(y),
             "color": color,
