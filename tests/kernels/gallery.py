@@ -247,7 +247,7 @@ _plotly = [
             ),
             "histogram": ({"type": "histogram", "series": 1}, "px.histogram(frame, x='value', nbins=4)"),
             "pie": (
-                {"type": "pie", "data.0.labels": ["a", "a", "b", "b"]},
+                {"type": "pie", "data.0.labels": ["a", "b"]},
                 "px.pie(frame, names='who', values='value')",
             ),
             "box": ({"type": "box", "series": 2}, "px.box(frame, x='who', y='value')"),
