@@ -14,21 +14,30 @@ _MOST_LOOKED_AT = 50_000
 """Values of which bins are made; of more every n-th."""
 
 
-def _quantile(ordered: list[float], share: float) -> float:
-    """Interpolated between neighbours, a value standing for the middle of its part: plotly's ``linear``."""
-    place = min(max(share * len(ordered) - 0.5, 0), len(ordered) - 1)
+def _quantile(ordered: list[float], share: float, *, between: bool) -> float:
+    """Interpolated between neighbours, a value standing for the middle of its part: plotly's ``linear``.
+
+    Or `between` the first and the last, as numpy and Vega do it.
+    """
+    place = share * (len(ordered) - 1) if between else min(max(share * len(ordered) - 0.5, 0), len(ordered) - 1)
     low = math.floor(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def box_of(values: list[Any]) -> dict[str, Any]:
-    """The five numbers of a box, its whiskers at most 1.5 boxes long, and what lies beyond them."""
+def box_of(values: list[Any], *, between: bool = False, whole: bool = False) -> dict[str, Any]:
+    """The five numbers of a box, its whiskers at most 1.5 boxes long, and what lies beyond them.
+
+    Args:
+        values: what is no number is left out.
+        between: quartiles are shares of the way from the first to the last value.
+        whole: the whiskers go from the least to the greatest.
+    """
     ordered = sorted(float(value) for value in values if isinstance(value, (int, float)) and math.isfinite(value))
     if not ordered:
         return {"min": None, "q1": None, "median": None, "q3": None, "max": None, "outliers": []}
-    q1, median, q3 = (_quantile(ordered, share) for share in (0.25, 0.5, 0.75))
-    reach = 1.5 * (q3 - q1)
+    q1, median, q3 = (_quantile(ordered, share, between=between) for share in (0.25, 0.5, 0.75))
+    reach = math.inf if whole else 1.5 * (q3 - q1)
     within = [value for value in ordered if q1 - reach <= value <= q3 + reach] or ordered
     outliers = [value for value in ordered if value < within[0] or value > within[-1]]
     return {"min": within[0], "q1": q1, "median": median, "q3": q3, "max": within[-1], "outliers": outliers}

@@ -23,7 +23,7 @@ class Axis:
         self._axis = getattr(axes, f"{name}axis")
         self._others = _sharing(axes, name)
         every = [self._axis, *(getattr(other, f"{name}axis") for other in self._others)]
-        # Axes that share have the same positions, but only the one that was drawn to first need know what they stand for.
+        # Of axes that share positions only the one that was drawn to first may know what they stand for.
         self._converter = next((found for found in map(_converter, every) if found is not None), None)
         self._units = next((found for axis in every if (found := axis.units) is not None), None)
         self.scale = self._scale()
