@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 from typing import Any
 
 from sandcove.kernels.charts.drawn.artists import is_a, vertices
@@ -27,12 +29,14 @@ def ends_of(container: Any, direction: str, places: Any) -> tuple[list[float | N
         if len(points) == 2:
             ends = sorted((float(points[0][along]), float(points[1][along])))
             by_place.setdefault(float(points[0][1 - along]), []).append((ends[0], ends[1]))
+    known = sorted(place for place in by_place if math.isfinite(place))
     lows: list[float | None] = []
     highs: list[float | None] = []
     for place in column(places):
         waiting = by_place.get(place)
-        if waiting is None and by_place and place is not None:
-            nearest = min(by_place, key=lambda each: abs(each - place))
+        if waiting is None and known and place is not None:
+            at = bisect.bisect_left(known, place)
+            nearest = min(known[max(at - 1, 0) : at + 1], key=lambda each: abs(each - place))
             waiting = by_place[nearest] if abs(nearest - place) < 1e-9 * max(1.0, abs(place)) else None
         ends_here = waiting.pop(0) if waiting else (None, None)
         lows.append(ends_here[0])
