@@ -21,6 +21,7 @@ from sandcove.kernels.charts.altair_channels import (
     title_of,
     value_of,
 )
+from sandcove.kernels.charts.bounds import MOST_SERIES
 from sandcove.kernels.charts.counts import aggregated, box_of
 from sandcove.kernels.charts.kinds import kind_of
 from sandcove.kernels.charts.plain import text, unit_of
@@ -72,6 +73,7 @@ class _View:
     def __init__(self, document: Row, datasets: Row, around: _View | None = None) -> None:
         self.document = document
         self.datasets = datasets
+        self._ordered: dict[str, list[Any]] = {}
         self.encoding: dict[str, Any] = {**(around.encoding if around else {}), **document.get("encoding", {})}
         own = document.get("data")
         self.rows: list[Row] = self._rows(own) if own else around.rows if around else []
@@ -211,9 +213,11 @@ class _View:
 
     def _categories(self, name: str) -> list[Any]:
         """Those of a channel, in their order."""
-        channel, others = self.channel(name), {"x": "y", "y": "x"}
-        other = self.channel(others.get(name, "y"))
-        return in_order(channel, self.values(name, self.rows), self.rows, other)
+        if name not in self._ordered:
+            channel, others = self.channel(name), {"x": "y", "y": "x"}
+            other = self.channel(others.get(name, "y"))
+            self._ordered[name] = in_order(channel, self.values(name, self.rows), self.rows, other)
+        return self._ordered[name]
 
     def values(self, name: str, rows: list[Row]) -> list[Any]:
         """What a channel has of each of these rows."""
@@ -242,7 +246,7 @@ class _View:
         channels = [channel for name in _SPLITS if isinstance(channel := self.encoding.get(name), Mapping)]
         datum = next((channel["datum"] for channel in channels if "datum" in channel), None)
         found = []
-        for name, rows in parts.items():
+        for name, rows in itertools.islice(parts.items(), MOST_SERIES + 1):  # one too many shows that there are more
             own = {"type": kind, "name": text(datum if split is None else "null" if name is None else name)}
             found += [self._marked({**own, **series}) for series in self._of(kind, rows)]
         told_by = ("x", "y", "values", "counts", "median")
