@@ -247,7 +247,7 @@ _plotly = [
             ),
             "histogram": ({"type": "histogram", "series": 1}, "px.histogram(frame, x='value', nbins=4)"),
             "pie": (
-                {"type": "pie", "data.0.labels": ["a", "a", "b", "b"]},
+                {"type": "pie", "data.0.labels": ["a", "b"]},
                 "px.pie(frame, names='who', values='value')",
             ),
             "box": ({"type": "box", "series": 2}, "px.box(frame, x='who', y='value')"),
@@ -306,7 +306,7 @@ _altair = _all(
             "alt.Chart(cars).mark_point().encode(x='power', y='miles', color='origin')",
         ),
         "bar": (
-            {"type": "bar", "data.0.categories": ["EU", "US", "JP"], "data.0.values": [32.5, 16.0, 26.0],
+            {"type": "bar", "data.0.categories": ["EU", "JP", "US"], "data.0.values": [32.5, 26.0, 16.0],
              "layout.y.label": "Average of miles"},
             "alt.Chart(cars).mark_bar().encode(x='origin', y='average(miles)')",
         ),
@@ -319,11 +319,11 @@ _altair = _all(
             "alt.Chart(cars).mark_bar().encode(alt.X('power', bin=alt.Bin(maxbins=6)), y='count()')",
         ),
         "pie": (
-            {"type": "pie", "data.0.labels": ["EU", "US", "JP"], "data.0.values": [2, 2, 1]},
+            {"type": "pie", "data.0.labels": ["EU", "JP", "US"], "data.0.values": [2, 1, 2]},
             "alt.Chart(cars).mark_arc().encode(theta='count()', color='origin')",
         ),
         "heatmap": (
-            {"type": "heatmap", "data.0.x": ["EU", "US", "JP"]},
+            {"type": "heatmap", "data.0.x": ["EU", "JP", "US"]},
             "alt.Chart(cars).mark_rect().encode(x='origin:N', y='power:O', color='miles:Q')",
         ),
         "area": ({"type": "area"}, "alt.Chart(cars).mark_area().encode(x='power', y='miles')"),

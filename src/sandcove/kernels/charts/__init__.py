@@ -19,6 +19,7 @@ A file or folder for each library: `drawn` (what matplotlib draws), `plotly`, `a
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 from sandcove.kernels.charts.altair import chart_of_altair, is_altair
@@ -38,12 +39,14 @@ def chart_of(obj: Any) -> dict[str, Any] | None:
     if library is None:
         return None
     try:
-        chart: dict[str, Any] | None
-        if library == "matplotlib":
-            chart = chart_of_figure(figure, library="matplotlib" if figure is obj else "seaborn")
-        else:
-            chart = chart_of_plotly(obj) if library == "plotly" else chart_of_altair(obj)
-        return None if chart is None else bounded(chart)
+        with warnings.catch_warnings():  # which the user may have made errors
+            warnings.simplefilter("ignore")
+            chart: dict[str, Any] | None
+            if library == "matplotlib":
+                chart = chart_of_figure(figure, library="matplotlib" if figure is obj else "seaborn")
+            else:
+                chart = chart_of_plotly(obj) if library == "plotly" else chart_of_altair(obj)
+            return None if chart is None else bounded(chart)
     except Exception:  # noqa: BLE001 - a figure may be odd in any way, and is shown all the same
         return {"type": "unknown", "title": None, "library": library, "layout": {}, "data": []}
 

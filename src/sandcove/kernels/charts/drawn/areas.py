@@ -10,6 +10,9 @@ from sandcove.kernels.charts.drawn.plots import Plot
 
 __all__ = ["read_areas", "unfolded"]
 
+_MOST_STACKED = 100
+"""Areas of which it is looked whether they stand on each other: each is compared with each."""
+
 
 def unfolded(points: Any) -> tuple[str, Any, Any, Any] | None:
     """Direction, places, and both curves of a polygon that `fill_between` or `fill_betweenx` has made.
@@ -51,10 +54,17 @@ class Area:
             return
         self.places, first, second = (numpy.concatenate(part) for part in parts)
         self.low, self.high = numpy.fmin(first, second), numpy.fmax(first, second)
-        known = second[~numpy.isnan(second)]
-        self.flat = bool(len(known)) and bool((known == known[0]).all())
+        self.flat = _is_flat(second)
         """Whether it stands on a straight base: then the top is what is told, also where it is below."""
+        if not self.flat and _is_flat(first):
+            self.flat, first, second = True, second, first
         self.top, self.base = (first, second) if self.flat else (self.high, self.low)
+
+
+def _is_flat(curve: Any) -> bool:
+    numpy: Any = sys.modules["numpy"]
+    known = curve[~numpy.isnan(curve)]
+    return bool(len(known)) and bool((known == known[0]).all())
 
 
 def read_areas(plot: Plot) -> None:
@@ -76,7 +86,7 @@ def read_areas(plot: Plot) -> None:
             continue
         series = _series(plot, collection, area, color)
         if stacked:
-            series["x" if area.direction == "y" else "y"] = area.top - area.base
+            series["x" if area.direction == "y" else "y"] = area.high - area.low
             series.pop("base", None)
         plot.add(series, collection)
 
@@ -120,12 +130,14 @@ def _stacked(areas: list[Area]) -> bool:
     if len(areas) < 2:
         return False
     first = areas[0]
-    if any(area.direction != first.direction or len(area.places) != len(first.places) for area in areas):
+    if len(areas) > _MOST_STACKED or any(
+        area.direction != first.direction or len(area.places) != len(first.places) for area in areas
+    ):
         return False
     standing = 0
     for area in areas:
-        others = [other.top for other in areas if other is not area]
-        standing += any(numpy.allclose(area.base, top, rtol=1e-9, equal_nan=True) for top in others)
+        others = [other.high for other in areas if other is not area]
+        standing += any(numpy.allclose(area.low, high, rtol=1e-9, equal_nan=True) for high in others)
     return standing >= len(areas) - 1
 
 
@@ -149,7 +161,7 @@ def _band(plot: Plot, area: Area) -> bool:
         own = plot.line_color(line)
         series: dict[str, Any] = {
             "type": "line",
-            "name": plot.name(line, own),
+            "name": plot.name(line, own, line),
             "x": plot.x.values(points[:, 0]),
             "y": plot.y.values(points[:, 1]),
             f"{direction}_low": area.low,

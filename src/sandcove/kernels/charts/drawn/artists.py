@@ -16,7 +16,7 @@ def is_a(artist: Any, name: str) -> bool:
 def in_data(artist: Any, axes: Any) -> bool:
     """Whether both its coordinates are data: not so for `axhline`, spans and what is placed on the axes."""
     transform = artist.get_transform()
-    if transform == axes.transData:
+    if transform is axes.transData:  # by its numbers another may be equal, where an axis goes from 0 to 1
         return True
     horizontal, vertical = transform.contains_branch_seperately(axes.transData)
     return bool(horizontal and vertical)

@@ -21,8 +21,11 @@ class Axis:
         self.axes = axes
         self.name = name
         self._axis = getattr(axes, f"{name}axis")
-        get_converter = getattr(self._axis, "get_converter", None)
-        self._converter = get_converter() if get_converter is not None else getattr(self._axis, "converter", None)
+        self._others = _sharing(axes, name)
+        every = [self._axis, *(getattr(other, f"{name}axis") for other in self._others)]
+        # Of axes that share positions only the one that was drawn to first may know what they stand for.
+        self._converter = next((found for found in map(_converter, every) if found is not None), None)
+        self._units = next((found for axis in every if (found := axis.units) is not None), None)
         self.scale = self._scale()
         self._known = self._known_categories()
         self._ticks: dict[float, str] | None = None
@@ -39,10 +42,11 @@ class Axis:
             return "date"
         if any(is_a(formatter, name) for name in ("DateFormatter", "AutoDateFormatter", "ConciseDateFormatter")):
             return "date"
-        return str(self._axis.get_scale())
+        scale = str(self._axis.get_scale())
+        return _behaviour(self._axis.get_transform()) or scale if scale.startswith("function") else scale
 
     def _known_categories(self) -> dict[float, str]:
-        mapping = getattr(getattr(self._axis, "units", None), "_mapping", None)
+        mapping = getattr(self._units, "_mapping", None)
         if self.scale != "category" or not mapping:
             return {}
         return {float(place): text(name) or "" for name, place in mapping.items()}
@@ -130,10 +134,18 @@ class Axis:
             return positions
         return pandas.PeriodIndex.from_ordinals(ordinals, freq=self.axes.freq).to_timestamp().to_numpy()
 
+    def label(self) -> str | None:
+        """What is written at the axis, otherwise at another of its column or row that it shares, or at the figure."""
+        for axes in (self.axes, *(other for other in self._others if _in_line(self.axes, other, self.name))):
+            axis = getattr(axes, f"{self.name}axis")
+            if (axis.label.get_visible() or self._others) and (told := text(axis.get_label_text())):
+                return told
+        whole = getattr(self.axes.figure, f"_sup{self.name}label", None)
+        return text(whole.get_text()) if whole is not None else None
+
     def describe(self) -> dict[str, Any]:
         """The axis in a chart's layout."""
-        axis = self._axis
-        label = text(axis.get_label_text()) if axis.label.get_visible() else None
+        label = self.label()
         scale = "date" if self.scale == "period" else self.scale
         if scale == "linear" and self.categories is not None:
             scale = "category"
@@ -146,6 +158,41 @@ class Axis:
             if scale != "date" and self.tick_labels and len(self.tick_labels) <= 100:
                 told["ticks"] = [{"value": place, "label": label} for place, label in sorted(self.tick_labels.items())]
         return told
+
+
+def _sharing(axes: Any, name: str) -> list[Any]:
+    """The other axes whose axis of this direction is the same, in the order of their figure."""
+    shared = getattr(axes, f"get_shared_{name}_axes", None)
+    if shared is None:
+        return []
+    siblings = {id(each) for each in shared().get_siblings(axes)}
+    return [each for each in axes.figure.axes if each is not axes and id(each) in siblings]
+
+
+def _in_line(axes: Any, other: Any, name: str) -> bool:
+    """Whether two axes of a grid stand in the same column, for ``x``, or the same row, for ``y``."""
+    first, second = (each.get_subplotspec() if hasattr(each, "get_subplotspec") else None for each in (axes, other))
+    if first is None or second is None:
+        return False
+    one, two = (spec.colspan if name == "x" else spec.rowspan for spec in (first, second))
+    return bool(one.start < two.stop and two.start < one.stop)
+
+
+def _converter(axis: Any) -> Any:
+    get_converter = getattr(axis, "get_converter", None)
+    return get_converter() if get_converter is not None else getattr(axis, "converter", None)
+
+
+def _behaviour(transform: Any) -> str | None:
+    """``linear`` or ``log``, as a scale by a function of the user's, or of seaborn's objects, behaves."""
+    numpy: Any = sys.modules["numpy"]
+    try:
+        one, two, ten, hundred = (float(each) for each in transform.transform(numpy.array([1.0, 2.0, 10.0, 100.0])))
+    except Exception:  # noqa: BLE001 - a function of the user's
+        return None
+    if numpy.allclose([(two - one) * 9, (two - one) * 99], [ten - one, hundred - one]) and two != one:
+        return "linear"
+    return "log" if two != one and numpy.isclose(hundred - ten, ten - one) else None
 
 
 def _is_number(label: str) -> bool:

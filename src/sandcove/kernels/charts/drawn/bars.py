@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any
 
 from sandcove.kernels.charts.drawn.artists import hex_color, in_data, is_a, one_or_many
 from sandcove.kernels.charts.drawn.errors import ends_of
-from sandcove.kernels.charts.drawn.histograms import edges_of, statistic_of
+from sandcove.kernels.charts.drawn.histograms import edges_adjoin, edges_of, statistic_of
 from sandcove.kernels.charts.drawn.plots import Plot
 
 __all__ = ["Bars", "read_bars"]
@@ -44,8 +45,17 @@ class Bars:
         """`hist` puts the label on the first bar, `bar` on the container."""
         named = self.patches[0] if self.from_hist else container
         self.name = plot.name(named, self.colors[0]) if self.patches else None
-        if self.name is None and len(set(self.colors)) > 1:
-            self.name = None
+
+    def only(self, chosen: Any, name: str | None) -> Bars:
+        """Those of its bars that are chosen, by a mask."""
+        part = copy.copy(self)
+        for key in ("starts", "bases", "widths", "values", "centers"):
+            setattr(part, key, getattr(self, key)[chosen])
+        part.patches = [patch for patch, taken in zip(self.patches, chosen.tolist(), strict=False) if taken]
+        part.colors = [color for color, taken in zip(self.colors, chosen.tolist(), strict=False) if taken]
+        part.exact = None
+        part.name = name
+        return part
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -59,7 +69,7 @@ def read_bars(plot: Plot) -> None:
             bars = Bars(container, plot)
             plot.take(*bars.patches)
             if len(bars) == len(container.patches):
-                found.append(bars)
+                found += _by_name(bars, plot)
     if not found:
         return
     found = _joined(found, plot)
@@ -68,6 +78,17 @@ def read_bars(plot: Plot) -> None:
         _add_histograms(plot, found, edges)
     else:
         _add_bars(plot, found)
+
+
+def _by_name(bars: Bars, plot: Plot) -> list[Bars]:
+    """One for each name that the legend has for the colours of bars of one call, if it has one for each."""
+    distinct = list(dict.fromkeys(bars.colors))
+    names = [plot.legend.name(color) for color in distinct]
+    if len(distinct) < 2 or None in names or len(set(names)) < 2:
+        return [bars]
+    numpy: Any = sys.modules["numpy"]
+    own = [names[distinct.index(color)] for color in bars.colors]
+    return [bars.only(numpy.array([name == each for each in own]), name) for name in dict.fromkeys(names)]
 
 
 def _joined(found: list[Bars], plot: Plot) -> list[Bars]:
@@ -132,7 +153,18 @@ def _add_bars(plot: Plot, found: list[Bars]) -> None:
         elif not stacked and (bars.bases != 0).any() and not _floor(bars, values):
             series["base"] = bars.bases
         series.update(_errors(plot, bars))
+        if axis.scale == "category" and len(bars) > 1 and edges_adjoin(bars):
+            _sum_up(series)
         plot.add(series, bars.patches[0])
+
+
+def _sum_up(series: dict[str, Any]) -> None:
+    """Of a histogram over names, which has more bins than names, the sum of each name's."""
+    sums: dict[Any, float] = {}
+    for name, value in zip(series["categories"], series["values"].tolist(), strict=False):
+        sums[name] = sums.get(name, 0.0) + value
+    if len(sums) < len(series["categories"]):
+        series["categories"], series["values"] = list(sums), list(sums.values())
 
 
 def _floor(bars: Bars, values: Any) -> bool:
@@ -183,6 +215,12 @@ def _middles(found: list[Bars]) -> Any:
     offsets = [bars.centers - first.centers for bars in found]
     if any((abs(offset - offset[0]) > _NEAR * first.widths).any() for offset in offsets):
         return None
+    # Further apart than bars of one container, or than bars that touch, they are no group.
+    shifts = [float(offset[0]) for offset in offsets]
+    gaps = abs(first.centers[1:] - first.centers[:-1])
+    room = float(gaps.min()) if len(gaps) else (len(found) - 1) * 1.05 * float(first.widths[0])
+    if max(shifts) - min(shifts) >= room * (1 - _NEAR):
+        return None
     middle: Any = first.centers + sum(float(offset[0]) for offset in offsets) / len(found)
     # Sums of halves leave traces in the last digits.
     return middle.round(9)
@@ -197,7 +235,23 @@ def _errors(plot: Plot, bars: Bars) -> dict[str, Any]:
         direction = "x" if bars.horizontal else "y"
         low, high = ends_of(container, direction, bars.centers)
         return {"low": low, "high": high} if low is not None else {}
-    return _loose_errors(plot, bars)
+    return _loose_container(plot, bars) or _loose_errors(plot, bars)
+
+
+def _loose_container(plot: Plot, bars: Bars) -> dict[str, Any]:
+    """The ends of error bars that `errorbar` drew over the bars."""
+    along = "x" if bars.horizontal else "y"
+    tops = (bars.bases + bars.values).tolist()
+    for container in plot.axes.containers:
+        if not is_a(container, "ErrorbarContainer") or any(map(plot.is_taken, container.lines[2])):
+            continue
+        low, high = ends_of(container, along, bars.centers)
+        if low is None or high is None or len(low) != len(tops):
+            continue
+        if all(a is not None and b is not None and a <= top <= b for a, top, b in zip(low, tops, high, strict=False)):
+            plot.take(container, *(child for child in container.get_children() if child is not None))
+            return {"low": low, "high": high}
+    return {}
 
 
 def _loose_errors(plot: Plot, bars: Bars) -> dict[str, Any]:

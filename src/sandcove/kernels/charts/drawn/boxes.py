@@ -98,9 +98,13 @@ def _add(plot: Plot, box: Any, position: float, along: int, stats: dict[str, Any
     axis = plot.axis("y" if along == 0 else "x")
     color = hex_color(box.get_facecolor()) if is_a(box, "Patch") else hex_color(box.get_color())
     names = axis.names([position])
+    name = plot.name(box, color)
+    before = plot.series[-1] if plot.series else None
+    if name is None and before is not None and before["type"] == "box" and before["color"] == color:
+        name = before["name"]  # one call's label is on the first of its boxes
     series: dict[str, Any] = {
         "type": "box",
-        "name": plot.name(box, color),
+        "name": name,
         "category": names[0] if names else axis.values([position])[0],
         "orientation": "vertical" if along else "horizontal",
         **stats,

@@ -37,7 +37,7 @@ def _contours(plot: Plot, contours: Any) -> dict[str, Any]:
     colors = hex_colors(contours.get_facecolor() if filled else contours.get_edgecolor())
     series: dict[str, Any] = {
         "type": "contour",
-        "name": plot.name(contours),
+        "name": plot.name(contours, colors[0] if len(set(colors)) == 1 else None),
         "filled": filled,
         "levels": array_of(contours.levels),
         **one_or_many(colors),
@@ -105,4 +105,5 @@ def read_shapes(plot: Plot) -> None:
 
 
 def _is_rectangle(points: Any) -> bool:
-    return len(points) in (4, 5) and len(set(points[:4, 0])) == 2 and len(set(points[:4, 1])) == 2
+    corners = set(map(tuple, points.tolist()))
+    return len(corners) == 4 and len({x for x, _ in corners}) == 2 and len({y for _, y in corners}) == 2

@@ -20,7 +20,8 @@ def read_grids(plot: Plot) -> None:
             plot.take(image)
             _read_image(plot, image)
     for collection in plot.left(plot.axes.collections):
-        if is_a(collection, "QuadMesh") and collection.get_array() is not None:
+        # The second is what `pcolor` draws.
+        if (is_a(collection, "QuadMesh") or is_a(collection, "PolyQuadMesh")) and collection.get_array() is not None:
             plot.take(collection)
             _read_mesh(plot, collection)
     for collection in plot.axes.collections:

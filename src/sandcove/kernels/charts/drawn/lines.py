@@ -16,9 +16,7 @@ _MOST_LINES = 200
 
 def read_lines(plot: Plot) -> None:
     """Takes the lines of `plot`, `step`, and markers that have no line."""
-    lines = [
-        line for line in plot.left(plot.axes.lines) if not is_a(line, "AxLine") and len(line.get_xdata(orig=False))
-    ]
+    lines = [line for line in plot.left(plot.axes.lines) if not is_a(line, "AxLine") and _has_points(line)]
     for line in lines:
         if plot.is_taken(line):
             continue
@@ -29,7 +27,7 @@ def read_lines(plot: Plot) -> None:
             continue
         series: dict[str, Any] = {
             "type": "scatter" if marks else "line",
-            "name": plot.name(line, color),
+            "name": plot.name(line, color, line),
             "x": plot.x.values(x),
             "y": plot.y.values(y),
             "color": color,
@@ -40,6 +38,13 @@ def read_lines(plot: Plot) -> None:
             series.update(_loose_errors(plot, lines, line))
         plot.take(line)
         plot.add(series, line)
+
+
+def _has_points(line: Any) -> bool:
+    """Whether anything of it is seen: seaborn draws lines of nothing but NaN, for values that are not there."""
+    numpy: Any = sys.modules["numpy"]
+    points = line.get_xydata()
+    return bool((~numpy.isnan(points)).all(axis=1).any()) if len(points) else False
 
 
 def _loose_errors(plot: Plot, lines: list[Any], line: Any) -> dict[str, Any]:

@@ -51,12 +51,12 @@ class Plot:
             if id(artist) not in self._taken and artist.get_visible() and in_data(artist, self.axes)
         ]
 
-    def name(self, artist: Any, color: str | None = None) -> str | None:
-        """Its label, otherwise what the legend calls its colour."""
+    def name(self, artist: Any, color: str | None = None, line: Any = None) -> str | None:
+        """Its label, otherwise what the legend calls its colour, and its dashes if it is a line."""
         label = artist.get_label()
         if label is not None and not str(label).startswith("_") and str(label):
             return text(label)
-        return self.legend.name(color)
+        return self.legend.name(color, line)
 
     def add(self, series: dict[str, Any], artist: Any) -> None:
         """A series is found; it is ordered by when its artist was drawn."""

@@ -21,7 +21,7 @@ def read_points(plot: Plot) -> None:
             continue
         offsets = array_of(collection.get_offsets()).astype(float)
         plot.take(collection)
-        if len(offsets):
+        if not sys.modules["numpy"].isnan(offsets).any(axis=1).all():  # not so for those of nothing, too
             _add(plot, collection, offsets)
     if plot.x.scale == "category" or plot.y.scale == "category":
         _join(plot)
@@ -95,13 +95,20 @@ def _join(plot: Plot) -> None:
     keep: list[dict[str, Any]] = []
     places: list[int] = []
     axis = "x" if plot.x.scale == "category" else "y"
+    colors: dict[Any, set[Any]] = {}
+    for series in plot.series:
+        if series["type"] == "scatter" and series["name"] is None and isinstance(series[axis], list):
+            for category in set(series[axis]):
+                colors.setdefault(category, set()).add(series.get("color"))
+    mixed = any(len(each) > 1 for each in colors.values())
+    """Whether colours tell more than the categories do."""
     for series, place in zip(plot.series, plot.places, strict=False):
         known = ("name", "color", "type", axis, "y" if axis == "x" else "x")
         if series["type"] != "scatter" or set(series) != set(known) or not isinstance(series[axis], list):
             keep.append(series)
             places.append(place)
             continue
-        key = (series["name"], None if series["name"] is None else series["color"])
+        key = (series["name"], series["color"] if series["name"] is not None or mixed else None)
         first = joined.get(key)
         if first is None:
             joined[key] = series

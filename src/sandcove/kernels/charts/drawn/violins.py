@@ -16,6 +16,7 @@ _NEAR = 1e-6
 def read_violins(plot: Plot) -> None:
     """Takes the shapes of `violinplot`, and the lines of statistics that lie within them."""
     found = []
+    shapes = 0
     for collection in plot.left(plot.axes.collections):
         if is_a(collection, "PolyCollection") and len(collection.get_paths()) == 1 and collection.get_array() is None:
             shape = unfolded(vertices(collection.get_paths()[0]))
@@ -23,6 +24,9 @@ def read_violins(plot: Plot) -> None:
                 violin = _violin(plot, collection, *shape)
                 if violin is not None:
                     found.append((collection, violin))
+                shapes += violin is not None or bool((shape[2] != shape[3]).any())
+    if len(found) < shapes:  # bands that happen to be even: a layer in the middle of a stack
+        return
     for collection, violin in found:
         _read_statistics(plot, violin)
         plot.take(collection)
@@ -54,6 +58,8 @@ def _violin(plot: Plot, collection: Any, along: str, grid: Any, first: Any, seco
     if bool((abs(width - width[0]) <= near).all()):
         return None
     faces = collection.get_facecolor()
+    if not len(faces) or hex_color(faces[0]) is None:
+        faces = collection.get_edgecolor()
     color = hex_color(faces[0]) if len(faces) else None
     names = axis.names([position])
     return {
