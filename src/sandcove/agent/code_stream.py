@@ -40,8 +40,11 @@ class CodeStream(EventStream):
         check_timeout(spec.timeout)
         if len(spec.code) > LONGEST_CODE:
             raise InvalidRequestError(f"the code has {len(spec.code):,} characters, more than {LONGEST_CODE:,}")
-        self._context = await while_there(self._http, self._contexts.get(spec))
-        self._context.check()
+        found = self._contexts.find(spec)
+        if found is None:
+            found = await while_there(self._http, self._contexts.find_or_create(spec))
+        found.check()
+        self._context = found
 
     async def run(self) -> bytes:
         spec = self._spec

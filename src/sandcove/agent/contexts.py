@@ -58,11 +58,11 @@ class Contexts:
         )
         return await self._add(context, session)
 
-    async def get(self, request: RunCode) -> Context:
-        """The context that a cell is for; a default one is made if need be.
+    def find(self, request: RunCode) -> Context | None:
+        """The context that a cell is for; None if it is a default one that has to be made.
 
         Raises:
-            ContextNotFoundError, InvalidRequestError; and what `create` raises.
+            ContextNotFoundError, InvalidRequestError.
         """
         if request.context_id is not None:
             context = self.named(request.context_id)
@@ -72,11 +72,15 @@ class Contexts:
                     "leave the language out, or create a context for it"
                 )
             return context
-        language = request.language or "python"
-        name = default_context(language, request.session_id)
+        return self._all.get(default_context(request.language or "python", request.session_id))
+
+    async def find_or_create(self, request: RunCode) -> Context:
+        """As `find`, but a default context is made if need be; raises what `create` raises, too."""
         async with self._making_default:
-            if (default := self._all.get(name)) is not None:
-                return default
+            if (found := self.find(request)) is not None:
+                return found
+            language = request.language or "python"
+            name = default_context(language, request.session_id)
             return await self.create(CreateContext(language=language, session_id=request.session_id), name)
 
     def named(self, id: str) -> Context:
