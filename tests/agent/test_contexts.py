@@ -510,6 +510,18 @@ def test_a_server_whose_kernels_zygote_was_killed_starts_another(fresh_home: Pat
         assert text(sandbox, WARM, contexts[-1]) == "True"
 
 
+def test_what_this_machine_s_python_runs_when_it_starts_need_not_be_in_the_sandbox(
+    fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Sandbox() as sandbox:
+        assert text(sandbox, WARM) == "True"
+        own = text(sandbox, "import numpy, os; os.path.dirname(os.path.dirname(numpy.__file__))").strip("'")
+        sandbox.write_file(f"{own}/sitecustomize.py", "import builtins; builtins.own = 'seen'")
+        assert text(sandbox, "own", sandbox.create_code_context()) == "'seen'"
+
+
 def test_a_session_s_method_is_a_sandbox_s(shared: Sandbox) -> None:
     session: Session = shared.create_session("runs")
     assert session.run_code("1 + 1").text == "2"

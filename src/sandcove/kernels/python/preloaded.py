@@ -9,6 +9,8 @@ __all__ = ["changed", "remember"]
 
 _Mark = tuple[str, int, int]
 _marks: dict[str, _Mark] = {}
+_SITE = ("sitecustomize", "usercustomize")
+"""What Python runs when it starts. That of the machine need not be in the sandbox: Debian's lies in ``/etc``."""
 _OURS = {"__main__", "__mp_main__", "sandcove"}
 """What no sandbox need have: it is in the process already, and the user's code does not see it."""
 
@@ -19,11 +21,8 @@ def remember() -> None:
         path = getattr(module, "__file__", None)
         if "." in name or name in _OURS or name in sys.stdlib_module_names or not path:
             continue
-        try:
-            found = os.stat(path)
-        except OSError:
-            continue
-        _marks[name] = (path, found.st_mtime_ns, found.st_size)
+        if (mark := _mark(path)) is not None:
+            _marks[name] = mark
 
 
 def changed() -> str | None:
@@ -31,14 +30,22 @@ def changed() -> str | None:
 
     Called in the sandbox, after its environment was set.
     """
-    for name, (path, modified, size) in _marks.items():
-        try:
-            found = os.stat(path)
-        except OSError:
+    for name, mark in _marks.items():
+        if name not in _SITE and _mark(mark[0]) != mark:
             return name
-        if found.st_mtime_ns != modified or found.st_size != size:
+    for name in _SITE:
+        there = next(filter(None, (_mark(f"{folder}/{name}.py") for folder in sys.path)), None)
+        if there is not None and there != _marks.get(name):
             return name
     return _hidden()
+
+
+def _mark(path: str) -> _Mark | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return path, found.st_mtime_ns, found.st_size
 
 
 def _hidden() -> str | None:
