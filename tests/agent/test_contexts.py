@@ -513,11 +513,14 @@ def test_a_server_whose_kernels_zygote_was_killed_starts_another(fresh_home: Pat
 def test_what_this_machine_s_python_runs_when_it_starts_need_not_be_in_the_sandbox(
     fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").touch()
+    (tmp_path / "sitecustomize.py").write_text("# the same\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with Sandbox() as sandbox:
         assert text(sandbox, WARM) == "True"
-        own = text(sandbox, "import numpy, os; os.path.dirname(os.path.dirname(numpy.__file__))").strip("'")
+        place = "import numpy, os; print(os.path.dirname(os.path.dirname(numpy.__file__)), end='')"
+        (own,) = sandbox.run_code(place).logs.stdout
+        sandbox.write_file(f"{own}/sitecustomize.py", "# the same\n")
+        assert text(sandbox, WARM, sandbox.create_code_context()) == "True"
         sandbox.write_file(f"{own}/sitecustomize.py", "import builtins; builtins.own = 'seen'")
         assert text(sandbox, "own", sandbox.create_code_context()) == "'seen'"
 

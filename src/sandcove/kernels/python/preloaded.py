@@ -9,8 +9,8 @@ __all__ = ["changed", "remember"]
 
 _Mark = tuple[str, int, int]
 _marks: dict[str, _Mark] = {}
-_SITE = ("sitecustomize", "usercustomize")
-"""What Python runs when it starts. That of the machine need not be in the sandbox: Debian's lies in ``/etc``."""
+_SITE = {"sitecustomize": b"", "usercustomize": b""}
+"""What Python runs when it starts: what is in it. The sandbox may have none, or a copy: Debian's lies in ``/etc``."""
 _OURS = {"__main__", "__mp_main__", "sandcove"}
 """What no sandbox need have: it is in the process already, and the user's code does not see it."""
 
@@ -21,7 +21,9 @@ def remember() -> None:
         path = getattr(module, "__file__", None)
         if "." in name or name in _OURS or name in sys.stdlib_module_names or not path:
             continue
-        if (mark := _mark(path)) is not None:
+        if name in _SITE:
+            _SITE[name] = _content(path) or b""
+        elif (mark := _mark(path)) is not None:
             _marks[name] = mark
 
 
@@ -31,13 +33,24 @@ def changed() -> str | None:
     Called in the sandbox, after its environment was set.
     """
     for name, mark in _marks.items():
-        if name not in _SITE and _mark(mark[0]) != mark:
+        if _mark(mark[0]) != mark:
             return name
-    for name in _SITE:
-        there = next(filter(None, (_mark(f"{folder}/{name}.py") for folder in sys.path)), None)
-        if there is not None and there != _marks.get(name):
-            return name
+    for name, loaded in _SITE.items():
+        for folder in sys.path:
+            content = _content(f"{folder}/{name}.py")
+            if content is not None:
+                if content != loaded:
+                    return name
+                break
     return _hidden()
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 def _mark(path: str) -> _Mark | None:
