@@ -17,6 +17,8 @@ from sandcove.errors import InvalidRequestError
 from sandcove.home import Home
 from sandcove.server.agents import Agents
 from sandcove.server.config import Settings
+from sandcove.server.key_calls import key_routes
+from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.relay import Relay
 from sandcove.wire import WIRE_VERSION
@@ -34,8 +36,14 @@ class Server:
     """The server wire over `sandboxes`. `stop` is set when a caller asks the server to end."""
 
     def __init__(
-        self, sandboxes: Sandboxes, home: Home, settings: Settings, zygote_pid: Callable[[], int | None]
+        self,
+        sandboxes: Sandboxes,
+        home: Home,
+        settings: Settings,
+        zygote_pid: Callable[[], int | None],
+        keys: Keys,
     ) -> None:
+        self.keys = keys
         self._sandboxes = sandboxes
         self._home = home
         self._settings = settings
@@ -122,6 +130,7 @@ class Server:
             Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=_ALL_METHODS),
             route("GET", "/v1/server", self.info),
             route("POST", "/v1/server/stop", self.stop_server),
+            *key_routes(self),
             Route("/v1/sandboxes", self.sandboxes, methods=["GET", "POST"]),
             Route("/v1/sandboxes/{id}", self.sandbox, methods=["GET", "DELETE"]),
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),

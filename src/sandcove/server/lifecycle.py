@@ -60,8 +60,8 @@ class Sandboxes:
         """After a start: named sandboxes are asleep; what was anonymous, half destroyed or unknown is removed."""
         for record in self._registry.all():
             if record.anonymous or record.destroying:
-                await self._runtime.delete(self._home.sandbox(record.id))
-                self._registry.remove(record.id)
+                await self._runtime.delete(self._home.sandbox(record.uid))
+                self._registry.remove(record.uid)
             else:
                 self._all[record.id] = Sandbox(record, self._home.agent_socket(record.id))
         for folder in self._home.sandboxes.iterdir():
@@ -208,9 +208,9 @@ class Sandboxes:
                 await self._end_room(sandbox)
             sandbox.become(State.DESTROYING)
             try:
-                await self._runtime.delete(self._home.sandbox(sandbox.record.id))
+                await self._runtime.delete(self._home.sandbox(sandbox.record.uid))
             finally:
-                self._registry.remove(sandbox.record.id)
+                self._registry.remove(sandbox.record.uid)
                 self._all.pop(sandbox.record.id, None)
                 sandbox.destroyed.set()
 

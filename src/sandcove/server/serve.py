@@ -16,6 +16,8 @@ from sandcove.runtimes.local.runtime import LocalRuntime
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.app import Server
 from sandcove.server.config import Settings
+from sandcove.server.database import Database
+from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.reaper import reap, wait_until_idle
 from sandcove.server.registry import Registry
@@ -42,9 +44,9 @@ def serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, ready: 
 
 async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, ready: Callable[[], None]) -> None:
     runtime = LocalRuntime(home, zygote=zygote)
-    registry = Registry(home.registry)
-    sandboxes = Sandboxes(home, runtime, registry, settings.sleep_after)
-    server = Server(sandboxes, home, settings, lambda: runtime.zygote.pid)
+    database = Database(home.registry)
+    sandboxes = Sandboxes(home, runtime, Registry(database), settings.sleep_after)
+    server = Server(sandboxes, home, settings, lambda: runtime.zygote.pid, Keys(database))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop.set)
@@ -73,7 +75,7 @@ async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, 
         await listener.stop(STOP_GRACE)
     finally:
         await runtime.close()
-        registry.close()
+        database.close()
     _log.info("stopped")
 
 
