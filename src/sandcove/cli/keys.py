@@ -33,7 +33,7 @@ def _create(options: Namespace) -> int:
         return 0
     print(made.key)
     print(
-        f"sandcove: key {made.id} of tenant {made.tenant}; it is not shown again: `sandcove keys revoke {made.id}` ends it",
+        f"sandcove: key {made.id} of tenant {made.tenant} is not shown again; `sandcove keys revoke {made.id}` ends it",
         file=sys.stderr,
     )
     return 0

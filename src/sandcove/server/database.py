@@ -12,24 +12,24 @@ from sandcove.errors import SandboxError, ServiceUnavailableError
 __all__ = ["SCHEMA", "Database"]
 
 _STEPS = (
-    (
-        "create table sandboxes (id text primary key, created_at text not null, last_active_at text not null, "
-        "anonymous integer not null, sleep_after integer not null, labels text not null, destroying integer not null, "
-        "note text) strict",
-    ),
-    (
-        "alter table sandboxes rename to sandboxes_1",
-        "create table sandboxes (uid text primary key, tenant text not null, id text not null, "
-        "created_at text not null, last_active_at text not null, anonymous integer not null, "
-        "sleep_after integer not null, labels text not null, destroying integer not null, note text, "
-        "unique (tenant, id)) strict",
-        "insert into sandboxes select id, 'local', id, created_at, last_active_at, anonymous, sleep_after, labels, "
-        "destroying, note from sandboxes_1",
-        "drop table sandboxes_1",
-        "create table keys (id text primary key, tenant text not null, name text not null, digest blob not null, "
-        "scopes text not null, limits text not null, created_at text not null, expires_at real, revoked_at text, "
-        "last_used_at text) strict",
-    ),
+    """
+    create table sandboxes (id text primary key, created_at text not null, last_active_at text not null,
+      anonymous integer not null, sleep_after integer not null, labels text not null, destroying integer not null,
+      note text) strict
+    """,
+    """
+    alter table sandboxes rename to sandboxes_1;
+    create table sandboxes (uid text primary key, tenant text not null, id text not null, created_at text not null,
+      last_active_at text not null, anonymous integer not null, sleep_after integer not null, labels text not null,
+      destroying integer not null, note text, unique (tenant, id)) strict;
+    insert into sandboxes
+      select id, 'local', id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note
+      from sandboxes_1;
+    drop table sandboxes_1;
+    create table keys (id text primary key, tenant text not null, name text not null, digest blob not null,
+      scopes text not null, limits text not null, created_at text not null, expires_at real, revoked_at text,
+      last_used_at text) strict
+    """,
 )
 """Step n leads from schema n to n + 1; an empty file is schema 0. A step that was released is never changed."""
 
@@ -74,7 +74,7 @@ class Database:
         """All of the steps that are missing, or none: SQLite's transactions hold changes of tables too."""
         self._db.execute("begin immediate")
         try:
-            for statement in (each for step in _STEPS[version:] for each in step):
+            for statement in ";".join(_STEPS[version:]).split(";"):
                 self._db.execute(statement)
             self._db.execute(f"pragma user_version = {SCHEMA}")
             self._db.execute("commit")
