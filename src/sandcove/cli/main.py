@@ -30,8 +30,9 @@ exit codes:
 
 environment:
   SANDCOVE_HOME     where the local server keeps sandboxes
-  SANDCOVE_URL      use the server at http://host:port instead of the local one
+  SANDCOVE_URL      use the server at http://host:port or https://host:port instead of the local one
   SANDCOVE_API_KEY  that server's key
+  SANDCOVE_CA_FILE  the authorities that an https server's certificate is checked by
   SANDCOVE_DEBUG    1: show tracebacks and debug messages
 """
 

@@ -19,7 +19,7 @@ from sandcove.home import Home
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.http import quote
-from sandcove.wire.keys import CreateKey, KeyCreated, KeyInfo, KeyList
+from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
 from sandcove.wire.models import CreateSandbox, SandboxInfo, SandboxList, ServerInfo
 
 __all__ = ["JSON", "AsyncClient", "answer", "raise_for_error"]
@@ -137,6 +137,10 @@ class AsyncClient:
     async def revoke_key(self, key_id: str) -> KeyInfo:
         """Revokes a key."""
         return await self.call("DELETE", f"/v1/keys/{quote(key_id).replace('/', '%2F')}", KeyInfo, repeatable=True)
+
+    async def create_token(self, sandbox_id: str, request: CreateToken) -> TokenCreated:
+        """Makes a token for one sandbox."""
+        return await self.call("POST", f"/v1/sandboxes/{sandbox_id}/tokens", TokenCreated, encode(request))
 
     # --- how they reach it ---
 
