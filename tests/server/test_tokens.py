@@ -80,11 +80,7 @@ def test_forged_and_broken_ones(tcp: Tcp) -> None:
         f"sck_{text}.{mac}",
         *(f"scs_{text}.{mac[:at]}{'A' if mac[at] != 'A' else 'B'}{mac[at + 1 :]}" for at in range(0, 43, 6)),
         # The last character has two bits that mean nothing: only one way to write them is taken.
-        *(
-            f"scs_{text}.{mac[:-1]}{c}"
-            for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-            if c != mac[-1]
-        ),
+        *(f"scs_{text}.{mac[:-1]}{c}" for c in string.ascii_letters + string.digits + "-_" if c != mac[-1]),
     ]
     for each in forged:
         assert both_ways(tcp, each) == {401}, each
