@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
