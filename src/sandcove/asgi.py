@@ -24,6 +24,7 @@ from sandcove.errors import (
     SandboxError,
     ServiceUnavailableError,
     TooLargeError,
+    UnauthorizedError,
     error_to_wire,
 )
 from sandcove.wire.codec import decode, encode
@@ -112,6 +113,8 @@ def _answer(error: Exception) -> Response:
         response = json(error_to_wire(error), error.status)
         if isinstance(error, ServiceUnavailableError) and error.retry_after is not None:
             response.headers["retry-after"] = str(math.ceil(error.retry_after))
+        if isinstance(error, UnauthorizedError):
+            response.headers["www-authenticate"] = "Bearer"
         return response
     if isinstance(error, HTTPException):
         headers = dict(error.headers or {})
@@ -136,12 +139,16 @@ def _answer(error: Exception) -> Response:
     )
 
 
-def application(routes: list[BaseRoute]) -> ASGIApp:
+def application(routes: list[BaseRoute], around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> ASGIApp:
     """An application whose every error is JSON with ``error`` and ``code``, and leaves the connection usable.
 
     When the answer has begun already, it is left unfinished: the connection breaks, and its reader knows.
+
+    Args:
+        routes: what it answers.
+        around: makes the application that is called before them, and calls them.
     """
-    router = Router(routes)
+    router = around(Router(routes))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         begun = False

@@ -4,10 +4,11 @@ home/
   server.sock       the local server's Unix socket (mode 0600)
   server.lock       held by the running server
   server.log        its log, also of a server that started by itself
-  registry.db       SQLite: which sandboxes exist
+  registry.db       SQLite: which sandboxes exist, and the keys of callers over TCP, hashed
+  token.secret      what sandbox tokens are signed with (mode 0600)
   templates/        read-only lower layers that rooms share
-  sandboxes/<id>/   one sandbox's files: upper layers of its mounts, its agent's saved state
-  run/<id>.sock     the agents' Unix sockets; <id>.rest while its sandbox falls asleep
+  sandboxes/<uid>/  one sandbox's files: upper layers of its mounts, its agent's saved state
+  run/<uid>.sock    the agents' Unix sockets; <uid>.rest while its sandbox falls asleep
   spare/            a room made ahead for the next sandbox
   trash/            what is being deleted
 """
@@ -72,6 +73,10 @@ class Home:
         return self.path / "registry.db"
 
     @property
+    def token_secret(self) -> Path:
+        return self.path / "token.secret"
+
+    @property
     def templates(self) -> Path:
         return self.path / "templates"
 
@@ -91,14 +96,14 @@ class Home:
     def run(self) -> Path:
         return self.path / "run"
 
-    def sandbox(self, sandbox_id: str) -> Path:
-        return self.sandboxes / sandbox_id
+    def sandbox(self, uid: str) -> Path:
+        return self.sandboxes / uid
 
-    def agent_socket(self, sandbox_id: str) -> Path:
-        return self.run / f"{sandbox_id}.sock"
+    def agent_socket(self, uid: str) -> Path:
+        return self.run / f"{uid}.sock"
 
-    def resting_socket(self, sandbox_id: str) -> Path:
-        return self.run / f"{sandbox_id}.rest"
+    def resting_socket(self, uid: str) -> Path:
+        return self.run / f"{uid}.rest"
 
     def make(self) -> None:
         """Makes the folders that are missing, readable by their owner alone.

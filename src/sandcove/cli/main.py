@@ -11,9 +11,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from sandcove._version import __version__
-from sandcove.cli.options import count, pair, place, seconds, upload
+from sandcove.cli.options import count, duration, limit, pair, place, seconds, upload
 from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
 from sandcove.wire.code import LANGUAGES
+from sandcove.wire.keys import SCOPES
 
 __all__ = ["Terminated", "main", "parser"]
 
@@ -29,8 +30,9 @@ exit codes:
 
 environment:
   SANDCOVE_HOME     where the local server keeps sandboxes
-  SANDCOVE_URL      use the server at http://host:port instead of the local one
+  SANDCOVE_URL      use the server at http://host:port or https://host:port instead of the local one
   SANDCOVE_API_KEY  that server's key
+  SANDCOVE_CA_FILE  the authorities that an https server's certificate is checked by
   SANDCOVE_DEBUG    1: show tracebacks and debug messages
 """
 
@@ -170,6 +172,8 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--home", metavar="DIR", help="where it keeps sandboxes, instead of SANDCOVE_HOME")
 
+    _keys(command("keys", "keys", "make, list and revoke the keys of callers over TCP"))
+
     command("stop", "server", "stop the local server; sandboxes that have a name sleep")
 
     doctor = command("doctor", "doctor", "say whether this machine can isolate sandboxes, and what to do if not")
@@ -180,7 +184,23 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+LIMITS = "at most: sandboxes, alive, execs (at once), rate (requests a second), burst; may be repeated"
 WORDS = "one word is a command for the shell; several are a program and its arguments, which no shell sees"
+
+
+def _keys(made: argparse.ArgumentParser) -> None:
+    commands = made.add_subparsers(dest="keys_command", metavar="COMMAND", required=True)
+    create = commands.add_parser("create", help="make a key and print it, once", allow_abbrev=False)
+    create.add_argument("--tenant", metavar="NAME", help="whose sandboxes it sees; else it is a tenant of its own")
+    create.add_argument("--name", metavar="TEXT", help="what it is for")
+    create.add_argument("--scope", choices=SCOPES, action="append", help="what it may do; may be repeated (sandboxes)")
+    create.add_argument("--expires", metavar="TIME", type=duration, help="seconds, or with s, m, h or d; else never")
+    create.add_argument("--limit", metavar="WHAT=NUMBER", type=limit, action="append", default=[], help=LIMITS)
+    ls = commands.add_parser("ls", help="list the keys, without their secrets", allow_abbrev=False)
+    for each in (create, ls):
+        each.add_argument("--json", action="store_true", help="for machines")
+    revoke = commands.add_parser("revoke", help="refuse keys from now on", allow_abbrev=False)
+    revoke.add_argument("ids", metavar="ID", nargs="+", help="as `ls` shows it: k_...")
 
 
 def _running(made: argparse.ArgumentParser) -> None:

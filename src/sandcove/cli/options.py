@@ -6,7 +6,7 @@ import math
 from argparse import ArgumentTypeError
 from typing import NamedTuple
 
-__all__ = ["Place", "command_of", "count", "pair", "place", "seconds", "upload"]
+__all__ = ["Place", "command_of", "count", "duration", "limit", "pair", "place", "seconds", "upload"]
 
 
 class Place(NamedTuple):
@@ -34,6 +34,28 @@ def seconds(text: str) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise ArgumentTypeError(f"{text!r} is no time; give seconds, or a number with s, m or h")
     return value
+
+
+def duration(text: str) -> float:
+    """As `seconds`, of days (``d``) too, and over 0."""
+    value = seconds(text[:-1]) * 86400 if text.endswith("d") else seconds(text)
+    if value < 0.001:
+        raise ArgumentTypeError(f"{text!r} is no time; give seconds, or a number with s, m, h or d, over 0")
+    return value
+
+
+def limit(text: str) -> tuple[str, int | float]:
+    """``WHAT=NUMBER`` of a key; only ``rate`` need not be a whole number."""
+    name, number = pair(text)
+    if name not in ("sandboxes", "alive", "execs", "rate", "burst"):
+        raise ArgumentTypeError(f"{name!r} can't be limited; sandboxes, alive, execs, rate and burst can")
+    try:
+        value = float(number) if name == "rate" else int(number)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise ArgumentTypeError(f"{number!r} is no number that {name} can be limited to")
+    return name, value
 
 
 def count(text: str) -> int:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 from sandcove._version import __version__
 from sandcove.errors import InvalidRequestError
 from sandcove.home import Home
 from sandcove.wire.http import request_head
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
 __all__ = ["Broken", "Endpoint", "Unreachable"]
 
 _URL = re.compile(
-    r"http://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?/?", re.ASCII
+    r"(?P<scheme>https?)://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?/?",
+    re.ASCII,
 )
 
 
@@ -31,12 +36,14 @@ class Endpoint:
     Attributes:
         unix: the socket's path, or None.
         host, port: the address when `unix` is None.
+        tls: it speaks TLS.
+        token: what it is sent is no key but a token of one sandbox.
         fixed: the header lines of every request, each with its line end.
         key: endpoints with the same key can use each other's connections.
         home: where the local server that listens here keeps things; None for any other endpoint.
     """
 
-    __slots__ = ("fixed", "home", "host", "key", "port", "unix")
+    __slots__ = ("_ca_file", "_context", "fixed", "home", "host", "key", "port", "tls", "token", "unix")
 
     def __init__(
         self,
@@ -44,6 +51,7 @@ class Endpoint:
         unix: str | None = None,
         host: str = "",
         port: int = 0,
+        tls: bool = False,
         api_key: str | None = None,
         home: Home | None = None,
     ) -> None:
@@ -51,13 +59,17 @@ class Endpoint:
         self.home = home
         self.host = host
         self.port = port
+        self.tls = tls
+        self.token = api_key is not None and api_key.startswith("scs_")
+        self._ca_file = (os.environ.get("SANDCOVE_CA_FILE") or None) if tls else None
+        self._context: SSLContext | None = None
         name = "sandcove" if unix else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         headers = [("Host", name), ("User-Agent", f"sandcove/{__version__}")]
         if api_key is not None:
             headers.append(("Authorization", f"Bearer {api_key}"))
         head = request_head("GET", "/", headers)
         self.fixed = head[head.index(b"\r\n") + 2 : -2].decode("latin-1")
-        self.key: object = unix or (host, port, self.fixed)
+        self.key: object = unix or (host, port, tls, self._ca_file, self.fixed)
 
     @classmethod
     def server(cls, url: str | None, api_key: str | None) -> Endpoint:
@@ -73,21 +85,38 @@ class Endpoint:
 
     @classmethod
     def parse(cls, url: str, api_key: str | None) -> Endpoint:
-        """The endpoint of ``http://host:port``.
+        """The endpoint of ``http://host:port`` or ``https://host:port``.
 
         Raises:
             InvalidRequestError: it is no such URL.
         """
-        if url.startswith("https://"):
-            raise InvalidRequestError(
-                f"server URL {url!r} asks for TLS, which this version does not speak; "
-                "give http://host:port of the server itself or of an SSH tunnel to it"
-            )
         match = _URL.fullmatch(url)
-        port = int(match["port"] or 80) if match else 0
+        tls = match is not None and match["scheme"] == "https"
+        port = int(match["port"] or (443 if tls else 80)) if match else 0
         if match is None or not 0 < port < 65536:
-            raise InvalidRequestError(f"server URL {url!r} is not of the form http://host:port; see SANDCOVE_URL")
-        return cls(host=match["v6"] or match["host"], port=port, api_key=api_key)
+            # It may have a password in it, where others expect one.
+            shown = url if "@" not in url else "(one with an @ in it, which is not repeated here)"
+            raise InvalidRequestError(
+                f"server URL {shown!r} is not of the form http://host:port or https://host:port; see SANDCOVE_URL"
+            )
+        return cls(host=match["v6"] or match["host"], port=port, tls=tls, api_key=api_key)
+
+    def context(self) -> SSLContext:
+        """What its certificate is checked by: ``$SANDCOVE_CA_FILE``, else the system's authorities.
+
+        Raises:
+            InvalidRequestError: that file can't be read.
+        """
+        if self._context is None:
+            import ssl
+
+            try:
+                self._context = ssl.create_default_context(cafile=self._ca_file)
+            except OSError as error:
+                raise InvalidRequestError(
+                    f"SANDCOVE_CA_FILE={self._ca_file!r} has no certificates to read: {error.strerror or error}"
+                ) from None
+        return self._context
 
     def __str__(self) -> str:
         return self.unix or f"{self.host}:{self.port}"

@@ -13,16 +13,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove._version import __version__
 from sandcove.asgi import application, body, disconnected, json, route
-from sandcove.errors import InvalidRequestError
+from sandcove.errors import ForbiddenError, InvalidRequestError
 from sandcove.home import Home
 from sandcove.server.agents import Agents
+from sandcove.server.auth import Authentication, as_local, caller_of
+from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
+from sandcove.server.key_calls import key_routes
+from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
+from sandcove.server.quotas import EXECS, Counted, Quotas
 from sandcove.server.relay import Relay
+from sandcove.server.tokens import Tokens
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.clock import timestamp
 from sandcove.wire.codec import encode
 from sandcove.wire.http import quote
+from sandcove.wire.keys import CreateToken
 from sandcove.wire.models import CreateSandbox, SandboxList, ServerInfo
 
 __all__ = ["Server"]
@@ -31,32 +38,52 @@ _ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class Server:
-    """The server wire over `sandboxes`. `stop` is set when a caller asks the server to end."""
+    """The server wire over `sandboxes`. `stop` is set when a caller asks the server to end.
+
+    Attributes:
+        app: for the Unix socket, whose callers may do everything.
+        guarded_app: for every other listener: each request needs a key or a sandbox token.
+    """
 
     def __init__(
-        self, sandboxes: Sandboxes, home: Home, settings: Settings, zygote_pid: Callable[[], int | None]
+        self,
+        sandboxes: Sandboxes,
+        home: Home,
+        settings: Settings,
+        *,
+        zygote_pid: Callable[[], int | None],
+        keys: Keys,
+        tokens: Tokens,
     ) -> None:
-        self._sandboxes = sandboxes
+        self.keys = keys
+        self.tokens = tokens
+        self.sandboxes = sandboxes
+        self.quotas = Quotas(keys)
+        self.authentication = Authentication(keys, tokens, self.quotas)
         self._home = home
         self._settings = settings
         self._zygote_pid = zygote_pid
         self._agents = Agents()
         self._started_at = timestamp()
         self.stop = asyncio.Event()
-        self.app: ASGIApp = application(self._routes())
+        self.app: ASGIApp = application(self._routes(), as_local)
+        self.guarded_app: ASGIApp = application(self._routes(), self.authentication.guard)
 
-    async def info(self, _: Request) -> Response:
-        running = len(self._sandboxes.running())
+    async def info(self, http: Request) -> Response:
+        caller = caller_of(http.scope)
+        admin = "admin" in caller.scopes
+        own = self.sandboxes.find({}, None if admin else caller.tenant)
+        running = sum(sandbox.room is not None for sandbox in own)
         return json(
             ServerInfo(
                 version=__version__,
                 wire=WIRE_VERSION,
-                pid=os.getpid(),
-                home=str(self._home.path),
+                pid=os.getpid() if admin else 0,
+                home=str(self._home.path) if admin else "",
                 started_at=self._started_at,
                 running=running,
-                asleep=len(self._sandboxes) - running,
-                zygote_pid=self._zygote_pid(),
+                asleep=len(own) - running,
+                zygote_pid=self._zygote_pid() if admin else None,
                 idle_stop_after=int(self._settings.idle_stop * 1000),
             )
         )
@@ -67,20 +94,29 @@ class Server:
 
     async def create(self, http: Request) -> Response:
         spec = await body(http, CreateSandbox)
-        sandbox, created = await self._sandboxes.get_or_create(spec)
+        caller = caller_of(http.scope)
+        sandbox, created = await self.sandboxes.get_or_create(spec, caller, self.quotas.of(caller))
         if spec.lease:
-            return Lease(http, self._sandboxes, sandbox, _local(http), created)
+            return Lease(http, self.sandboxes, sandbox, _local(http), created)
         return self._answer(http, sandbox, 201 if created else 200)
 
     async def find(self, http: Request) -> Response:
         labels = {}
+        tenant: str | None = caller_of(http.scope).tenant
         for key, value in http.query_params.multi_items():
             name, equals, wanted = value.partition("=")
-            if key != "label" or not equals:
-                raise InvalidRequestError(f"query {key}={value!r} is not understood; filter by label=NAME=VALUE")
-            labels[name] = wanted
-        found = self._sandboxes.find(labels)
-        infos = [self._sandboxes.info(sandbox, local=_local(http)) for sandbox in found]
+            if key == "tenants" and value == "all":
+                if "admin" not in caller_of(http.scope).scopes:
+                    raise ForbiddenError("the sandboxes of all tenants are for keys of scope admin")
+                tenant = None
+            elif key == "label" and equals:
+                labels[name] = wanted
+            else:
+                raise InvalidRequestError(
+                    f"query {key}={value!r} is not understood; filter by label=NAME=VALUE, ask for all by tenants=all"
+                )
+        found = self.sandboxes.find(labels, tenant)
+        infos = [self.sandboxes.info(sandbox, local=_local(http)) for sandbox in found]
         return json(SandboxList(sandboxes=infos, count=len(infos)))
 
     async def get(self, http: Request) -> Response:
@@ -88,33 +124,42 @@ class Server:
 
     async def destroy(self, http: Request) -> Response:
         sandbox = self._named(http)
-        await self._sandboxes.destroy(sandbox)
+        await self.sandboxes.destroy(sandbox)
         return json({"success": True, "id": sandbox.record.id})
 
     async def wake(self, http: Request) -> Response:
         sandbox = self._named(http)
-        await self._sandboxes.wake(sandbox)
+        await self._wake(http, sandbox)
         return self._answer(http, sandbox)
+
+    async def _wake(self, http: Request, sandbox: Sandbox) -> None:
+        await self.sandboxes.wake(sandbox, self.quotas.of(caller_of(http.scope)))
 
     async def sleep(self, http: Request) -> Response:
         sandbox = self._named(http)
-        await self._sandboxes.sleep(sandbox)
+        await self.sandboxes.sleep(sandbox)
         return self._answer(http, sandbox)
+
+    async def create_token(self, http: Request) -> Response:
+        sandbox = self._named(http)
+        return json(self.tokens.create(sandbox, caller_of(http.scope), await body(http, CreateToken)), 201)
 
     async def relay(self, http: Request) -> Response:
         sandbox = self._named(http)
         if sandbox.room is None:
-            await self._sandboxes.wake(sandbox)
-        target = "/api/" + quote(http.path_params["rest"])
+            await self._wake(http, sandbox)
+        rest = http.path_params["rest"]
+        target = "/api/" + quote(rest)
         if query := http.scope["query_string"]:
             target += "?" + query.decode("latin-1")
-        return Relay(http, self._agents, sandbox.socket, target, lambda: self._sandboxes.wake(sandbox))
+        answer = Relay(http, self._agents, sandbox.socket, target, lambda: self._wake(http, sandbox))
+        return Counted(answer, self.quotas, caller_of(http.scope)) if rest in EXECS else answer
 
     def _named(self, http: Request) -> Sandbox:
-        return self._sandboxes.get(http.path_params["id"])
+        return self.sandboxes.get(http.path_params["id"], caller_of(http.scope))
 
     def _answer(self, http: Request, sandbox: Sandbox, status: int = 200) -> Response:
-        return json(self._sandboxes.info(sandbox, local=_local(http)), status)
+        return json(self.sandboxes.info(sandbox, local=_local(http)), status)
 
     def _routes(self) -> list[BaseRoute]:
         return [
@@ -122,13 +167,15 @@ class Server:
             Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=_ALL_METHODS),
             route("GET", "/v1/server", self.info),
             route("POST", "/v1/server/stop", self.stop_server),
-            Route("/v1/sandboxes", self.sandboxes, methods=["GET", "POST"]),
+            *key_routes(self),
+            Route("/v1/sandboxes", self.all, methods=["GET", "POST"]),
             Route("/v1/sandboxes/{id}", self.sandbox, methods=["GET", "DELETE"]),
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
+            route("POST", "/v1/sandboxes/{id}/tokens", self.create_token),
         ]
 
-    async def sandboxes(self, http: Request) -> Response:
+    async def all(self, http: Request) -> Response:
         return await (self.create(http) if http.method == "POST" else self.find(http))
 
     async def sandbox(self, http: Request) -> Response:
@@ -142,7 +189,7 @@ class Lease(Response):
         super().__init__(status_code=201 if created else 200, media_type="application/x-ndjson")
         del self.headers["content-length"]
         self._http = http
-        self._sandboxes = sandboxes
+        self.sandboxes = sandboxes
         self._sandbox = sandbox
         self._line = encode(sandboxes.info(sandbox, local=local)) + b"\n"
 
@@ -158,10 +205,10 @@ class Lease(Response):
                 gone.cancel()
                 ended.cancel()
         finally:
-            await asyncio.shield(self._sandboxes.destroy(self._sandbox))
+            await asyncio.shield(self.sandboxes.destroy(self._sandbox))
         await send({"type": "http.response.body", "body": b""})
 
 
 def _local(http: Request) -> bool:
-    """The caller is on this machine: a connection over a Unix socket has no peer address."""
-    return http.client is None or not http.client.host
+    """The caller came by the Unix socket, so that it is on this machine and may open the agents' sockets."""
+    return caller_of(http.scope) is LOCAL

@@ -11,13 +11,15 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from sandcove.errors import ConflictError, InvalidRequestError, SandboxError, SandboxNotFoundError
+from sandcove.errors import ConflictError, InvalidRequestError, QuotaExceededError, SandboxError, SandboxNotFoundError
 from sandcove.home import Home
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
+from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
 from sandcove.server.states import State, move
 from sandcove.wire.clock import timestamp
+from sandcove.wire.keys import Limits
 from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
@@ -25,6 +27,8 @@ __all__ = ["Sandbox", "Sandboxes"]
 
 MAX_SLEEP_AFTER = 10**12
 """Milliseconds: some thirty years."""
+
+NO_LIMITS = Limits()
 
 _log = logging.getLogger("sandcove.server")
 
@@ -52,7 +56,8 @@ class Sandboxes:
         self._runtime = runtime
         self._registry = registry
         self._sleep_after = int(sleep_after * 1000)
-        self._all: dict[str, Sandbox] = {}
+        self._all: dict[tuple[str, str], Sandbox] = {}
+        self._by_uid: dict[str, Sandbox] = {}
         self.changed = asyncio.Event()
         """Set when a sandbox starts or ends to run."""
 
@@ -60,40 +65,50 @@ class Sandboxes:
         """After a start: named sandboxes are asleep; what was anonymous, half destroyed or unknown is removed."""
         for record in self._registry.all():
             if record.anonymous or record.destroying:
-                await self._runtime.delete(self._home.sandbox(record.id))
-                self._registry.remove(record.id)
+                await self._runtime.delete(self._home.sandbox(record.uid))
+                self._registry.remove(record.uid)
             else:
-                self._all[record.id] = Sandbox(record, self._home.agent_socket(record.id))
+                self._put(record)
         for folder in self._home.sandboxes.iterdir():
-            if folder.name not in self._all:
+            if folder.name not in self._by_uid:
                 await self._runtime.delete(folder)
 
     # --- looking ----------------------------------------------------------------------------------------
 
-    def get(self, sandbox_id: str) -> Sandbox:
-        """Raises `SandboxNotFoundError` when there is none of this id."""
+    def get(self, sandbox_id: str, caller: Caller) -> Sandbox:
+        """The caller's sandbox of this id; another tenant's is as if it did not exist.
+
+        Raises:
+            SandboxNotFoundError: there is none.
+        """
         check_sandbox_id(sandbox_id)
-        found = self._all.get(sandbox_id)
-        if found is None:
+        found = self._all.get((caller.tenant, sandbox_id))
+        if found is None or caller.sandbox not in (None, found.record.uid):
             raise SandboxNotFoundError(f"sandbox {sandbox_id!r} does not exist; create it first")
         return found
 
-    def find(self, labels: Mapping[str, str]) -> list[Sandbox]:
-        """Those that have all of these labels, oldest first."""
-        found = [s for s in self._all.values() if labels.items() <= s.record.labels.items()]
-        return sorted(found, key=lambda s: (s.record.created_at, s.record.id))
+    def of_uid(self, uid: str) -> Sandbox | None:
+        """The sandbox of this uid, whosever it is."""
+        return self._by_uid.get(uid)
+
+    def find(self, labels: Mapping[str, str], tenant: str | None) -> list[Sandbox]:
+        """Those of a tenant, or of all, that have all of these labels, oldest first."""
+        found = [
+            s
+            for s in self._all.values()
+            if tenant in (None, s.record.tenant) and labels.items() <= s.record.labels.items()
+        ]
+        return sorted(found, key=lambda s: (s.record.created_at, s.record.uid))
 
     def running(self) -> list[Sandbox]:
         return [s for s in self._all.values() if s.room is not None]
-
-    def __len__(self) -> int:
-        return len(self._all)
 
     def info(self, sandbox: Sandbox, *, local: bool) -> SandboxInfo:
         """What a caller is told; `local`: it is on this machine and may talk to the agent directly."""
         record, room = sandbox.record, sandbox.room
         return SandboxInfo(
             id=record.id,
+            tenant=record.tenant,
             state=sandbox.state.value,
             created_at=record.created_at,
             last_active_at=record.last_active_at,
@@ -108,11 +123,11 @@ class Sandboxes:
 
     # --- changing ---------------------------------------------------------------------------------------
 
-    async def get_or_create(self, spec: CreateSandbox) -> tuple[Sandbox, bool]:
-        """The sandbox of this id, awake, with the given labels, environment and idle time; and whether it is new.
+    async def get_or_create(self, spec: CreateSandbox, caller: Caller, limits: Limits) -> tuple[Sandbox, bool]:
+        """The caller's sandbox of this id, awake, with the given labels, environment and idle time; whether it is new.
 
         Raises:
-            InvalidRequestError, HostUnsupportedError, SandboxError.
+            InvalidRequestError, HostUnsupportedError, QuotaExceededError, SandboxError.
         """
         if spec.id is not None:
             check_sandbox_id(spec.id)
@@ -120,14 +135,13 @@ class Sandboxes:
         check_env(spec.env or {})
         if spec.sleep_after is not None and not 0 <= spec.sleep_after <= MAX_SLEEP_AFTER:
             raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_SLEEP_AFTER}")
-        sandbox_id = spec.id or f"sb-{secrets.token_hex(8)}"
         while True:
-            sandbox = self._all.get(sandbox_id)
+            sandbox = None if spec.id is None else self._all.get((caller.tenant, spec.id))
             created = sandbox is None
             if sandbox is None:
-                sandbox = self._add(sandbox_id, spec)
+                sandbox = self._add(spec, caller.tenant, limits)
             try:
-                await self.wake(sandbox)
+                await self.wake(sandbox, limits)
                 if spec.env:
                     await ask(sandbox.socket, "POST", "/api/env", {"env": spec.env})
             except SandboxNotFoundError:
@@ -141,8 +155,8 @@ class Sandboxes:
                 self._change(sandbox, spec)
             return sandbox, created
 
-    async def wake(self, sandbox: Sandbox) -> None:
-        """Gives it a room if it has none."""
+    async def wake(self, sandbox: Sandbox, limits: Limits = NO_LIMITS) -> None:
+        """Gives it a room if it has none; raises `QuotaExceededError` when its tenant has as many as it may."""
         async with sandbox.turn:
             _still_there(sandbox)
             if sandbox.room is not None:
@@ -154,9 +168,16 @@ class Sandboxes:
             if sandbox.room is not None:
                 sandbox.room = None
                 sandbox.become(State.ASLEEP)
+            tenant, uid = sandbox.record.tenant, sandbox.record.uid
+            if limits.alive is not None:
+                alive = sum(s.state is not State.ASLEEP for s in self._all.values() if s.record.tenant == tenant)
+                if alive >= limits.alive:
+                    raise QuotaExceededError(
+                        f"tenant {tenant} has {alive} sandboxes awake and its key allows {limits.alive}; "
+                        "put one to sleep or destroy it"
+                    )
             sandbox.become(State.STARTING)
-            sandbox_id = sandbox.record.id
-            spec = RoomSpec(sandbox_id, self._home.sandbox(sandbox_id), sandbox.socket)
+            spec = RoomSpec(uid, self._home.sandbox(uid), sandbox.socket)
             try:
                 room = await self._runtime.open(spec)
             except BaseException:
@@ -182,13 +203,13 @@ class Sandboxes:
                 except ConflictError:
                     return
                 except (SandboxError, OSError) as error:
-                    _log.warning("sandbox %s is put to sleep unasked: %s", sandbox.record.id, error)
+                    _log.warning("sandbox %s is put to sleep unasked: %s", sandbox.record.uid, error)
                 await self._end_room(sandbox)
                 self.touch(sandbox, note=None)
 
     async def _rest(self, sandbox: Sandbox, rest: Rest) -> None:
         """Has the agent get ready for the end of its room, so that no caller's request gets lost in it."""
-        aside = self._home.resting_socket(sandbox.record.id)
+        aside = self._home.resting_socket(sandbox.record.uid)
         await ask(sandbox.socket, "POST", "/api/rest", rest)
         # Who comes later finds nobody, and asks this server to wake the sandbox; who came before is answered.
         sandbox.socket.rename(aside)
@@ -208,10 +229,11 @@ class Sandboxes:
                 await self._end_room(sandbox)
             sandbox.become(State.DESTROYING)
             try:
-                await self._runtime.delete(self._home.sandbox(sandbox.record.id))
+                await self._runtime.delete(self._home.sandbox(sandbox.record.uid))
             finally:
-                self._registry.remove(sandbox.record.id)
-                self._all.pop(sandbox.record.id, None)
+                self._registry.remove(sandbox.record.uid)
+                self._all.pop((sandbox.record.tenant, sandbox.record.id), None)
+                self._by_uid.pop(sandbox.record.uid, None)
                 sandbox.destroyed.set()
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
@@ -233,12 +255,23 @@ class Sandboxes:
             else:
                 await self.sleep(sandbox)
         except SandboxError as error:
-            _log.warning("sandbox %s did not close cleanly: %s", sandbox.record.id, error)
+            _log.warning("sandbox %s did not close cleanly: %s", sandbox.record.uid, error)
 
-    def _add(self, sandbox_id: str, spec: CreateSandbox) -> Sandbox:
+    def _add(self, spec: CreateSandbox, tenant: str, limits: Limits) -> Sandbox:
+        if limits.sandboxes is not None:
+            count = sum(s.record.tenant == tenant for s in self._all.values())
+            if count >= limits.sandboxes:
+                raise QuotaExceededError(
+                    f"tenant {tenant} has {count} sandboxes and its key allows {limits.sandboxes}; destroy one"
+                )
+        uid = spec.id if tenant == LOCAL.tenant and spec.id is not None else _made_up()
+        if uid in self._by_uid:
+            raise ConflictError(f"sandbox id {uid!r} is in use; choose another")
         now = timestamp()
         record = Record(
-            id=sandbox_id,
+            id=spec.id or uid,
+            tenant=tenant,
+            uid=uid,
             created_at=now,
             last_active_at=now,
             anonymous=spec.id is None,
@@ -246,7 +279,11 @@ class Sandboxes:
             labels=dict(spec.labels or {}),
         )
         self._registry.put(record)
-        sandbox = self._all[sandbox_id] = Sandbox(record, self._home.agent_socket(sandbox_id))
+        return self._put(record)
+
+    def _put(self, record: Record) -> Sandbox:
+        sandbox = Sandbox(record, self._home.agent_socket(record.uid))
+        self._all[record.tenant, record.id] = self._by_uid[record.uid] = sandbox
         return sandbox
 
     def _change(self, sandbox: Sandbox, spec: CreateSandbox) -> None:
@@ -273,10 +310,14 @@ class Sandboxes:
         sandbox.room = None
         self.changed.set()
         if sandbox.state is State.RUNNING:
-            _log.warning("the room of sandbox %s is gone: %s", sandbox.record.id, why)
+            _log.warning("the room of sandbox %s is gone: %s", sandbox.record.uid, why)
             with contextlib.suppress(SandboxError):
                 self.touch(sandbox, note=why)
         sandbox.become(State.ASLEEP)
+
+
+def _made_up() -> str:
+    return f"sb-{secrets.token_hex(8)}"
 
 
 def _answers(path: Path) -> bool:

@@ -51,7 +51,7 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
         else:
             await sandboxes.sleep(sandbox, if_idle=sandbox.record.sleep_after)
     except SandboxError as error:
-        _log.warning("sandbox %s could not be asked whether it is idle: %s", sandbox.record.id, error)
+        _log.warning("sandbox %s could not be asked whether it is idle: %s", sandbox.record.uid, error)
     return limit
 
 

@@ -16,9 +16,12 @@ from sandcove.runtimes.local.runtime import LocalRuntime
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.app import Server
 from sandcove.server.config import Settings
+from sandcove.server.database import Database
+from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.reaper import reap, wait_until_idle
 from sandcove.server.registry import Registry
+from sandcove.server.tokens import Tokens, read_secret
 from sandcove.trees import delete_tree
 
 __all__ = ["serve"]
@@ -29,22 +32,41 @@ STOP_GRACE = 2.0
 _log = logging.getLogger("sandcove.server")
 
 
-def serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, ready: Callable[[], None]) -> None:
+def serve(
+    home: Home,
+    settings: Settings,
+    zygote: Zygote,
+    *,
+    auto: bool,
+    ready: Callable[[], None],
+    tcp: socket.socket | None = None,
+) -> None:
     """Serves until it is told to stop.
 
     Args:
         zygote: spawned already.
         auto: stop also after a time without use.
         ready: called when the socket listens.
+        tcp: listens already; its callers need keys.
     """
-    run(lambda: _serve(home, settings, zygote, auto=auto, ready=ready))
+    run(lambda: _serve(home, settings, zygote, auto=auto, ready=ready, tcp=tcp))
 
 
-async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, ready: Callable[[], None]) -> None:
+async def _serve(
+    home: Home,
+    settings: Settings,
+    zygote: Zygote,
+    *,
+    auto: bool,
+    ready: Callable[[], None],
+    tcp: socket.socket | None,
+) -> None:
     runtime = LocalRuntime(home, zygote=zygote)
-    registry = Registry(home.registry)
-    sandboxes = Sandboxes(home, runtime, registry, settings.sleep_after)
-    server = Server(sandboxes, home, settings, lambda: runtime.zygote.pid)
+    database = Database(home.registry)
+    sandboxes = Sandboxes(home, runtime, Registry(database), settings.sleep_after)
+    keys = Keys(database)
+    tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
+    server = Server(sandboxes, home, settings, zygote_pid=lambda: runtime.zygote.pid, keys=keys, tokens=tokens)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop.set)
@@ -53,6 +75,9 @@ async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, 
         await sandboxes.restore()
         listener = Listener(prepare(server.app))
         await listener.start(_bind(home.server_socket))
+        guarded = Listener(prepare(server.guarded_app))
+        if tcp is not None:
+            await guarded.start(tcp)
         _log.info("serving on %s (pid %d)", home.server_socket, os.getpid())
         ready()
         async with asyncio.TaskGroup() as group:
@@ -68,12 +93,14 @@ async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, 
                 task.cancel()
         # New calls find no socket and start another server, which waits for this one's lock to be gone.
         home.server_socket.unlink(missing_ok=True)
+        await guarded.stop(0.1)
         await listener.stop(0.1)
         await sandboxes.close()
+        await guarded.stop(STOP_GRACE)
         await listener.stop(STOP_GRACE)
     finally:
         await runtime.close()
-        registry.close()
+        database.close()
     _log.info("stopped")
 
 

@@ -111,6 +111,7 @@ class SandboxInfo(Answer):
     """The agent's Unix socket: told to callers on the server's own Unix socket, while it runs."""
     note: str | None = None
     """Why its room last ended, when nobody had asked for it; until it next sleeps."""
+    tenant: str = "local"
 
 
 class SandboxList(Answer):
@@ -119,7 +120,7 @@ class SandboxList(Answer):
 
 
 class ServerInfo(Answer):
-    """``GET /v1/server``."""
+    """``GET /v1/server``. `running` and `asleep` count the caller's; 0 and '' stand for what `admin` alone is told."""
 
     version: str
     wire: int

@@ -65,7 +65,9 @@ class AsyncAgent:
 
     async def _create(self, client: AsyncClient) -> SandboxInfo:
         if not self._request.lease:
-            info = await client.create(self._request)
+            # The holder of a token may not create its sandbox, which is there; a call wakes it.
+            token = client.endpoint.token
+            info = await (client.info(self.id or "") if token else client.create(self._request))
             log.debug("sandbox %s is there and awake", info.id)
             return info
         info, self._lease = await client.lease(self._request)
@@ -85,7 +87,8 @@ class AsyncAgent:
             if self._route is None or self._route is failed:
                 client.pool.forget(failed[0])
                 log.debug("sandbox %s is not reached at %s: waking it", self.id, failed[0])
-                self._route = self._route_to(client, await client.wake(self.id or ""))
+                waking = client.info if client.endpoint.token else client.wake
+                self._route = self._route_to(client, await waking(self.id or ""))
             return self._route
 
     async def open(

@@ -155,9 +155,10 @@ class Stream(asyncio.Protocol):
         sent: bytes that the kernel took since this was last set to 0.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, tls: bool = False) -> None:
         self.sent = 0
         self._socket = sock
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._pieces: deque[bytes] = deque()
@@ -178,9 +179,18 @@ class Stream(asyncio.Protocol):
         else:
             async with asyncio.timeout(CONNECT_SECONDS):
                 sock = await cls._connect_tcp(endpoint.host, endpoint.port)
-        stream = cls(sock)
+        stream = cls(sock, tls=endpoint.tls)
         try:
-            await stream._loop.create_connection(lambda: stream, sock=sock)
+            if endpoint.tls:
+                await stream._loop.create_connection(
+                    lambda: stream,
+                    sock=sock,
+                    ssl=endpoint.context(),
+                    server_hostname=endpoint.host,
+                    ssl_handshake_timeout=CONNECT_SECONDS,
+                )
+            else:
+                await stream._loop.create_connection(lambda: stream, sock=sock)
         except BaseException:
             sock.close()
             raise
@@ -232,7 +242,7 @@ class Stream(asyncio.Protocol):
         # The transport's buffer is empty here. Sending past it saves a step of the loop, and tells whether the
         # kernel took any byte: until then the request can be made again on another connection.
         try:
-            done = self._socket.send(data)
+            done = 0 if self._tls else self._socket.send(data)
         except BlockingIOError:
             done = 0
         self.sent += done
@@ -264,6 +274,8 @@ class Stream(asyncio.Protocol):
         """`receive` would return at once: with bytes, or because the connection ended."""
         if self._pieces or self._ended:
             return True
+        if self._tls:
+            return False  # what the socket has may be TLS's own
         try:
             self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -290,8 +302,9 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # Writing pauses until the buffer is empty, as `send` relies on.
-        self._transport.set_write_buffer_limits(high=0)
+        if not self._tls:
+            # Writing pauses until the buffer is empty, as `send` relies on.
+            self._transport.set_write_buffer_limits(high=0)
 
     def data_received(self, data: bytes) -> None:
         self._pieces.append(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -31,6 +31,7 @@ from sandcove.client.hooks import Hooks, OnCommandComplete, OnCommandStart, OnOu
 from sandcove.client.results import SandboxInfo, log
 from sandcove.errors import InvalidRequestError, SandboxError, SandboxNotFoundError, SessionNotFoundError
 from sandcove.wire import models
+from sandcove.wire.keys import CreateToken
 
 __all__ = ["AsyncSandbox", "async_list_sandboxes", "get_async_sandbox"]
 
@@ -49,9 +50,9 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         labels: to find it by, see `async_list_sandboxes`. They take the place of those that it has.
         env: environment variables of everything in it, added to those that it has.
         sleep_after: seconds of idleness after which it sleeps, 0 for never; its files stay, its processes end.
-        url: the server, as ``http://host:port``; else ``$SANDCOVE_URL``, else the local server of this user, which is
-            started when it does not run.
-        api_key: the server's key; else ``$SANDCOVE_API_KEY``.
+        url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
+            of this user, which is started when it does not run.
+        api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
         on_command_start: for debugging, called with each command, its own and its sessions', before it is sent.
         on_output: called with ``"stdout"`` or ``"stderr"`` and each piece of a command's output, as text.
         on_command_complete: called with a command's `ExecResult`, or with the `SandboxError` that it ended in, such as
@@ -156,6 +157,20 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
             SandboxNotFoundError: there is none.
         """
         await self._agent.destroy()
+
+    async def create_token(self, *, expires_in: float = 3600.0, scopes: Sequence[str] = ("api",)) -> str:
+        """A token for this sandbox alone, to hand to a browser or another program that speaks to its server over TCP.
+
+        It is used in the place of an API key, or in a URL: ``/v1/with/<token>/api/...``.
+
+        Args:
+            expires_in: seconds until it is refused, at most 30 days.
+            scopes: ``api``: all that happens in the sandbox; ``life``: to wake, put to sleep and destroy it.
+        """
+        milliseconds = check_seconds("expires_in", expires_in)
+        await self._agent.ensure()
+        request = CreateToken(expires_in=milliseconds or 0, scopes=[check_text("scopes", each) for each in scopes])
+        return (await (await self._agent.client()).create_token(self.id, request)).token
 
     # --- its sessions ---
 

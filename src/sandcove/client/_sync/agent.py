@@ -66,7 +66,9 @@ class Agent:
 
     def _create(self, client: Client) -> SandboxInfo:
         if not self._request.lease:
-            info = client.create(self._request)
+            # The holder of a token may not create its sandbox, which is there; a call wakes it.
+            token = client.endpoint.token
+            info = client.info(self.id or "") if token else client.create(self._request)
             log.debug("sandbox %s is there and awake", info.id)
             return info
         info, self._lease = client.lease(self._request)
@@ -86,7 +88,8 @@ class Agent:
             if self._route is None or self._route is failed:
                 client.pool.forget(failed[0])
                 log.debug("sandbox %s is not reached at %s: waking it", self.id, failed[0])
-                self._route = self._route_to(client, client.wake(self.id or ""))
+                waking = client.info if client.endpoint.token else client.wake
+                self._route = self._route_to(client, waking(self.id or ""))
             return self._route
 
     def open(

@@ -20,6 +20,7 @@ from sandcove.home import Home
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.http import quote
+from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
 from sandcove.wire.models import CreateSandbox, SandboxInfo, SandboxList, ServerInfo
 
 __all__ = ["JSON", "Client", "answer", "raise_for_error"]
@@ -125,6 +126,22 @@ class Client:
     def destroy(self, sandbox_id: str) -> None:
         """Destroys a sandbox and its files."""
         self.call("DELETE", f"/v1/sandboxes/{sandbox_id}", dict)
+
+    def create_key(self, request: CreateKey) -> KeyCreated:
+        """Makes a key for callers over TCP."""
+        return self.call("POST", "/v1/keys", KeyCreated, encode(request))
+
+    def keys(self) -> KeyList:
+        """The server's keys, revoked ones too."""
+        return self.call("GET", "/v1/keys", KeyList, repeatable=True)
+
+    def revoke_key(self, key_id: str) -> KeyInfo:
+        """Revokes a key."""
+        return self.call("DELETE", f"/v1/keys/{quote(key_id).replace('/', '%2F')}", KeyInfo, repeatable=True)
+
+    def create_token(self, sandbox_id: str, request: CreateToken) -> TokenCreated:
+        """Makes a token for one sandbox."""
+        return self.call("POST", f"/v1/sandboxes/{sandbox_id}/tokens", TokenCreated, encode(request))
 
     # --- how they reach it ---
 

@@ -41,7 +41,7 @@ class Connection:
             return cls(endpoint, Stream.connect(endpoint))
         except OSError as error:
             # asyncio's own text names the address, which the caller knows, and not the reason.
-            raise Unreachable(os.strerror(error.errno) if error.errno else str(error) or "timed out") from error
+            raise Unreachable(_reason(error)) from error
 
     @property
     def stale(self) -> bool:
@@ -226,6 +226,14 @@ class Response:
     def _finish(self) -> None:
         self._open = False
         self._done(self._connection, self._connection.reusable)
+
+
+def _reason(error: OSError) -> str:
+    if refused := getattr(error, "verify_message", None):
+        return f"its certificate is not trusted: {refused}; SANDCOVE_CA_FILE can name the authority that signed it"
+    if tls := getattr(error, "reason", None):
+        return f"no TLS could be agreed on: {tls}"
+    return os.strerror(error.errno) if error.errno else str(error) or "timed out"
 
 
 def _never_again(done: Callable[[Connection, bool], None]) -> Callable[[Connection, bool], None]:

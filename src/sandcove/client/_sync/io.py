@@ -151,9 +151,11 @@ class Stream:
         sent: bytes that the kernel took since this was last set to 0.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, tls: bool = False) -> None:
         self.sent = 0
         self._socket = sock
+        self._tls = tls
+        self._peeked = b""
         self._want = RECEIVE_BYTES
 
     @classmethod
@@ -161,10 +163,16 @@ class Stream:
         """Connects; raises `OSError` (a `TimeoutError` among them) when that fails."""
         if endpoint.unix is None:
             sock = socket.create_connection((endpoint.host, endpoint.port), timeout=CONNECT_SECONDS)
-            sock.settimeout(None)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return cls(sock)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                if endpoint.tls:
+                    sock = endpoint.context().wrap_socket(sock, server_hostname=endpoint.host)
+                sock.settimeout(None)
+            except BaseException:
+                sock.close()
+                raise
+            return cls(sock, tls=endpoint.tls)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.connect(endpoint.unix)
@@ -187,6 +195,9 @@ class Stream:
 
     def receive(self) -> bytes:
         """The next bytes, or none at the end; raises `OSError` when the connection is broken."""
+        if self._peeked:
+            data, self._peeked = self._peeked, b""
+            return data
         data = self._socket.recv(self._want)
         # A big buffer costs a small answer a microsecond or more, so that it grows only while it is filled.
         self._want = min(self._want * 4, MOST_RECEIVE_BYTES) if len(data) == self._want else RECEIVE_BYTES
@@ -194,12 +205,31 @@ class Stream:
 
     def readable(self) -> bool:
         """`receive` would return at once: with bytes, or because the connection ended."""
+        if self._tls:
+            return self._readable_tls()
         try:
             self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:
             return True
+        return True
+
+    def _readable_tls(self) -> bool:
+        """What the socket has may be TLS's own, and can't be looked at without taking it."""
+        from ssl import SSLWantReadError
+
+        if self._peeked:
+            return True
+        self._socket.setblocking(False)
+        try:
+            self._peeked = self._socket.recv(1)
+        except SSLWantReadError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self._socket.setblocking(True)
         return True
 
     def close(self) -> None:

@@ -1,0 +1,131 @@
+"""Limits of a key: sandboxes, those awake, commands at once, requests a second."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandcove.errors import RateLimitedError
+from sandcove.server.database import Database
+from sandcove.server.keys import Keys
+from sandcove.server.quotas import Quotas
+from sandcove.wire.keys import CreateKey, Limits
+from tests.tenants import Answer, Tcp, serving
+
+
+@pytest.fixture(scope="module")
+def tcp(capable: None) -> Iterator[Tcp]:
+    with serving() as server:
+        yield server
+
+
+def refused(answer: Answer) -> bool:
+    return (answer.status, answer.json.get("code")) == (403, "QUOTA_EXCEEDED")
+
+
+def test_sandboxes(tcp: Tcp) -> None:
+    key = tcp.key("count", limits=Limits(sandboxes=2)).key
+    assert [tcp.ask("POST", "/v1/sandboxes", key, {"id": name}).status for name in "ab"] == [201, 201]
+    assert refused(tcp.ask("POST", "/v1/sandboxes", key, {"id": "c"}))
+    assert refused(tcp.ask("POST", "/v1/sandboxes", key, {}))
+    assert tcp.ask("POST", "/v1/sandboxes", key, {"id": "a"}).status == 200
+    assert tcp.ask("DELETE", "/v1/sandboxes/a", key).status == 200
+    assert tcp.ask("POST", "/v1/sandboxes", key, {"id": "c"}).status == 201
+    free = tcp.key("count").key  # of the same tenant, without a limit
+    assert tcp.ask("POST", "/v1/sandboxes", free, {"id": "d"}).status == 201
+
+
+def test_alive_ones_also_when_they_come_at_once(tcp: Tcp) -> None:
+    key = tcp.key("alive", limits=Limits(alive=2)).key
+    answers: list[Answer] = []
+
+    def create(name: str) -> None:
+        answers.append(tcp.ask("POST", "/v1/sandboxes", key, {"id": name}))
+
+    threads = [threading.Thread(target=create, args=(name,)) for name in "abcdef"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(answer.status for answer in answers) == [201, 201, 403, 403, 403, 403]
+    alive = [box["id"] for box in tcp.ask("GET", "/v1/sandboxes", key).json["sandboxes"]]
+    assert len(alive) == 2  # nothing is left of those that were refused
+    tcp.ask("POST", f"/v1/sandboxes/{alive[0]}/sleep", key)
+    assert tcp.ask("POST", "/v1/sandboxes", key, {"id": "other"}).status == 201
+    for method, rest in (("POST", "/wake"), ("GET", "/api/ping")):
+        assert refused(tcp.ask(method, f"/v1/sandboxes/{alive[0]}{rest}", key))
+    token = tcp.ask("POST", f"/v1/sandboxes/{alive[0]}/tokens", key, {}).json["token"]
+    assert refused(tcp.ask("GET", f"/v1/with/{token}/api/ping"))
+
+
+def test_commands_at_once(tcp: Tcp) -> None:
+    key = tcp.key("execs", limits=Limits(execs=1)).key
+    tcp.ask("POST", "/v1/sandboxes", key, {"id": "x"})
+    target = "/v1/sandboxes/x/api/execute"
+    for _ in range(3):
+        assert tcp.ask("POST", target, key, {"command": "true"}).status == 200
+    answers: list[Answer] = []
+
+    def run() -> None:
+        answers.append(tcp.ask("POST", target, key, {"command": "touch up; until [ -e go ]; do sleep 0.05; done"}))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    other = tcp.key("execs").key
+    tcp.ask("POST", "/v1/sandboxes/x/api/session/create", other, {"id": "second"})
+    waiting = {"command": "until [ -e /workspace/up ]; do sleep 0.05; done", "id": "second", "timeout": 20000}
+    assert tcp.ask("POST", target, other, waiting).json["exitCode"] == 0
+    for rest in ("execute", "execute/stream", "execute/code"):
+        body = {"code": "1"} if rest.endswith("code") else {"command": "true"}
+        assert refused(tcp.ask("POST", f"/v1/sandboxes/x/api/{rest}", key, body)), rest
+    assert tcp.ask("GET", "/v1/sandboxes/x/api/ping", key).status == 200
+    assert tcp.ask("POST", target, other, {"command": "touch /workspace/go", "id": "second"}).json["exitCode"] == 0
+    thread.join(30)
+    assert answers[0].json["exitCode"] == 0
+    assert tcp.ask("POST", target, key, {"command": "true"}).status == 200
+
+
+def test_requests_a_second(tcp: Tcp) -> None:
+    key = tcp.key(limits=Limits(rate=0.01, burst=3)).key
+    answers = [tcp.ask("GET", "/v1/sandboxes", key) for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    told = answers[3]
+    assert (told.json["code"], told.json["begun"]) == ("RATE_LIMITED", False)
+    assert 90 < told.json["retryAfter"] <= 100.001
+    assert told.json["retryAfter"] <= int(told.headers["retry-after"]) <= 101
+    assert tcp.ask("GET", "/v1/sandboxes", tcp.key().key).status == 200
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("rate", "burst", "size"), [(2.0, None, 2), (0.5, None, 1), (2.0, 5, 5), (50.0, 1, 1)])
+def test_the_bucket(tmp_path: Path, rate: float, burst: int | None, size: int) -> None:
+    keys = Keys(Database(tmp_path / "db"))
+    clock = Clock()
+    quotas = Quotas(keys, clock)
+    key, _ = keys.create(CreateKey(limits=Limits(rate=rate, burst=burst)))
+
+    def taken() -> int:
+        count = 0
+        with pytest.raises(RateLimitedError) as caught:
+            while count < 100:
+                quotas.take(key.id)
+                count += 1
+        assert 0 < (caught.value.retry_after or 0) <= 1 / rate + 0.001
+        return count
+
+    assert taken() == size
+    clock.now += 0.9 / rate
+    assert taken() == 0
+    clock.now += 0.2 / rate
+    assert taken() == 1
+    clock.now += 3600
+    assert taken() == size

@@ -1,0 +1,106 @@
+"""A server of its own on TCP, and keys to it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandcove.client._sync.client import Client
+from sandcove.client.endpoint import Endpoint
+from sandcove.home import Home
+from sandcove.wire.keys import CreateKey, KeyCreated
+from tests.conftest import sandcove_home
+
+__all__ = ["Answer", "Tcp", "serving", "serving_in"]
+
+
+@dataclass
+class Answer:
+    """An answer to a request."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Tcp:
+    """A server that runs."""
+
+    home: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def local(self) -> Client:
+        """The client of its Unix socket."""
+        return Client.of(Endpoint(unix=str(self.home / "server.sock"), home=Home(self.home)))
+
+    def key(self, tenant: str | None = None, **options: Any) -> KeyCreated:
+        return self.local().create_key(CreateKey(tenant=tenant, **options))
+
+    def ask(self, method: str, target: str, key: str | None = None, body: Any = None) -> Answer:
+        """One request; a `body` that is neither bytes nor None goes as JSON."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            connection.request(method, target, data, headers)
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+    def send(self, data: bytes) -> bytes:
+        """What is answered to these bytes, until the server closes or is silent for a while; at least a status line."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            answer = b""
+            try:
+                while piece := sock.recv(65536):
+                    answer += piece
+            except ConnectionResetError:
+                pass  # it refused what it had not read
+            return answer
+
+
+@contextmanager
+def serving() -> Iterator[Tcp]:
+    """Runs one in a new folder."""
+    with sandcove_home() as home, serving_in(home) as server:
+        yield server
+
+
+@contextmanager
+def serving_in(home: Path) -> Iterator[Tcp]:
+    """Runs one in this folder."""
+    with (
+        (home / "server.log").open("ab") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.served_on_tcp"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {"SANDCOVE_HOME": str(home)},
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            yield Tcp(home, int(process.stdout.readline()))
+        finally:
+            process.terminate()
