@@ -3,6 +3,9 @@
     SandboxError                      SANDBOX_ERROR            500
     ├── InvalidRequestError           INVALID_REQUEST          400
     │   └── SecurityError             SECURITY                 400
+    ├── UnauthorizedError             UNAUTHORIZED             401
+    ├── ForbiddenError                FORBIDDEN                403
+    ├── QuotaExceededError            QUOTA_EXCEEDED           403
     ├── NotFoundError                 NOT_FOUND                404
     │   ├── SandboxNotFoundError      SANDBOX_NOT_FOUND        404
     │   ├── SessionNotFoundError      SESSION_NOT_FOUND        404
@@ -25,6 +28,7 @@
     ├── SandboxNetworkError           NETWORK_ERROR            (client only)
     ├── HostUnsupportedError          HOST_UNSUPPORTED         501
     └── ServiceUnavailableError       SERVICE_UNAVAILABLE      503
+        ├── RateLimitedError          RATE_LIMITED             429
         ├── ContainerNotReadyError    CONTAINER_NOT_READY      503
         └── InterpreterNotReadyError  INTERPRETER_NOT_READY    503
 
@@ -46,6 +50,7 @@ __all__ = [
     "ContextNotFoundError",
     "ExecutionTimeoutError",
     "FileSystemError",
+    "ForbiddenError",
     "GitError",
     "HostUnsupportedError",
     "InterpreterNotReadyError",
@@ -57,6 +62,8 @@ __all__ = [
     "ProcessAlreadyExistsError",
     "ProcessEndedError",
     "ProcessNotFoundError",
+    "QuotaExceededError",
+    "RateLimitedError",
     "SandboxError",
     "SandboxNetworkError",
     "SandboxNotFoundError",
@@ -65,6 +72,7 @@ __all__ = [
     "SessionAlreadyExistsError",
     "SessionNotFoundError",
     "TooLargeError",
+    "UnauthorizedError",
     "error_from_wire",
     "error_to_wire",
     "error_tree",
@@ -102,6 +110,27 @@ class SecurityError(InvalidRequestError):
     """An argument is refused because it could reach something that it must not (ids, ports, URLs)."""
 
     code = "SECURITY"
+
+
+class UnauthorizedError(SandboxError):
+    """The key or sandbox token is missing, or is not good: none of this server's, expired, revoked."""
+
+    code = "UNAUTHORIZED"
+    status = 401
+
+
+class ForbiddenError(SandboxError):
+    """The key or sandbox token is good, but its scopes don't have this call."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+
+class QuotaExceededError(SandboxError):
+    """The key has as many of this as it may; the message says of what, and how many."""
+
+    code = "QUOTA_EXCEEDED"
+    status = 403
 
 
 class NotFoundError(SandboxError):
@@ -312,6 +341,13 @@ class ServiceUnavailableError(SandboxError):
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
             return None
         return float(seconds)
+
+
+class RateLimitedError(ServiceUnavailableError):
+    """The key's requests come too fast; `retry_after` says when the next one may."""
+
+    code = "RATE_LIMITED"
+    status = 429
 
 
 class ContainerNotReadyError(ServiceUnavailableError):

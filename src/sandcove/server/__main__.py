@@ -16,7 +16,7 @@ from sandcove import linux
 from sandcove.errors import ConflictError, SandboxError, error_to_wire
 from sandcove.home import Home
 from sandcove.runtimes.local.zygote import Zygote
-from sandcove.server.config import SETTINGS, load
+from sandcove.server.config import CONFIG, SETTINGS, load
 
 LOCK_WAIT = 10.0
 """Seconds that a server which was started on demand waits for the one before it to end."""
@@ -57,9 +57,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--home", help="the folder for everything it keeps (SANDCOVE_HOME)")
     parser.add_argument("--auto", action="store_true", help="stop after a time without use")
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--config", metavar="FILE", help=f"a TOML file with settings ({CONFIG})")
     for setting in SETTINGS:
-        help_text = f"{setting.help} ({setting.variable}; default {setting.default:g})"
-        parser.add_argument(setting.flag, type=float, metavar="SECONDS", help=help_text)
+        default = f"; default {setting.shown}" if setting.shown else ""
+        help_text = f"{setting.help} ({setting.variable}{default})".replace("%", "%%")
+        parser.add_argument(setting.flag, metavar=setting.kind.metavar, help=help_text)
     return parser.parse_args()
 
 
