@@ -7,8 +7,9 @@ import contextlib
 import logging
 import math
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 from starlette.exceptions import HTTPException
@@ -24,9 +25,13 @@ from sandcove.errors import (
     SandboxError,
     ServiceUnavailableError,
     TooLargeError,
+    UnauthorizedError,
     error_to_wire,
 )
 from sandcove.wire.codec import decode, encode
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["Listener", "application", "body", "disconnected", "json", "prepare", "raw_body", "route", "while_there"]
 
@@ -110,6 +115,8 @@ def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Respon
 def _answer(error: Exception) -> Response:
     if isinstance(error, SandboxError):
         response = json(error_to_wire(error), error.status)
+        if isinstance(error, UnauthorizedError):
+            response.headers["www-authenticate"] = "Bearer"
         if isinstance(error, ServiceUnavailableError) and error.retry_after is not None:
             response.headers["retry-after"] = str(math.ceil(error.retry_after))
         return response
@@ -136,10 +143,13 @@ def _answer(error: Exception) -> Response:
     )
 
 
-def application(routes: list[BaseRoute]) -> ASGIApp:
+def application(routes: list[BaseRoute], before: Callable[[Scope], None] | None = None) -> ASGIApp:
     """An application whose every error is JSON with ``error`` and ``code``, and leaves the connection usable.
 
     When the answer has begun already, it is left unfinished: the connection breaks, and its reader knows.
+
+    Args:
+        before: called with the scope of each request before a route is looked for; what it raises is the answer.
     """
     router = Router(routes)
 
@@ -153,6 +163,8 @@ def application(routes: list[BaseRoute]) -> ASGIApp:
 
         scope["app"] = app  # The router raises where it would else answer an error in plain text.
         try:
+            if before is not None:
+                before(scope)
             await router(scope, receive, send_on)
         except Exception as error:  # noqa: BLE001 - none may cross the wire as a traceback
             response = _answer(error)
@@ -196,15 +208,33 @@ class Listener:
         """How many connections are open."""
         return len(self._server.server_state.connections)
 
-    async def start(self, *sockets: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        for sock in sockets:
-            self._servers.append(await loop.create_server(self.protocol, sock=sock, backlog=self._config.backlog))
+    async def start(
+        self,
+        *sockets: socket.socket,
+        tls: SSLContext | None = None,
+        protocol: type[asyncio.Protocol] | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Serves connections to these sockets.
 
-    def protocol(self) -> asyncio.Protocol:
+        Args:
+            protocol: the class of their protocols, uvicorn's if not given.
+            state: what each of their requests has in ``scope["state"]``.
+        """
+        loop = asyncio.get_running_loop()
+        make = partial(self.protocol, protocol, state)
+        within: dict[str, Any] = {} if tls is None else {"ssl_handshake_timeout": 10, "ssl_shutdown_timeout": 5}
+        for sock in sockets:
+            server = await loop.create_server(make, sock=sock, backlog=self._config.backlog, ssl=tls, **within)
+            self._servers.append(server)
+
+    def protocol(
+        self, of: type[asyncio.Protocol] | None = None, state: Mapping[str, Any] | None = None
+    ) -> asyncio.Protocol:
         """A protocol for one more connection."""
-        return self._config.http_protocol_class(  # type: ignore[call-arg]
-            config=self._config, server_state=self._server.server_state, app_state={}
+        made: Any = of or self._config.http_protocol_class
+        return made(  # type: ignore[no-any-return]
+            config=self._config, server_state=self._server.server_state, app_state=dict(state or {})
         )
 
     async def refuse(self) -> None:

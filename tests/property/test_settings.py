@@ -32,6 +32,8 @@ def good(setting: Setting) -> st.SearchStrategy[Any]:
     return st.from_regex(r"[a-z]{1,10}", fullmatch=True)
 
 
+NEEDED = {"host": "some", "tls_cert": "some"}
+"""What others make no sense without."""
 SOME = st.fixed_dictionaries({}, optional={setting.name: good(setting) for setting in SETTINGS})
 
 
@@ -49,6 +51,7 @@ def test_the_nearest_wins(
     tmp_path: Path, flags: dict[str, Any], environment: dict[str, Any], in_file: dict[str, Any]
 ) -> None:
     file = tmp_path / "some.toml"
+    in_file = NEEDED | in_file
     file.write_text(toml(in_file))
     texts = {name: as_text(value) for name, value in flags.items()}
     variables = {BY_NAME[name].variable: as_text(value) for name, value in environment.items()}
@@ -74,9 +77,10 @@ def test_a_default_is_a_value_of_its_setting(setting: Setting) -> None:
 
 @given(st.sampled_from(SETTINGS), st.text(max_size=10))
 def test_a_text_is_a_value_or_refused_with_the_place_it_is_from(setting: Setting, text: str) -> None:
+    needed = {} if setting.name == "host" else NEEDED | {setting.name: None}
     for flags, environment, place in [
-        ({}, {setting.variable: text}, setting.variable),
-        ({setting.name: text}, {}, setting.flag),
+        (needed, {setting.variable: text}, setting.variable),
+        (needed | {setting.name: text}, {}, setting.flag),
     ]:
         try:
             load(flags, environment)
@@ -111,6 +115,20 @@ def test_a_value_of_the_wrong_type_is_refused_with_file_and_key(setting: Setting
     with pytest.raises(InvalidRequestError, match="wrong type") as caught:
         load({}, {"SANDCOVE_CONFIG": str(file)})
     assert f"{file}: {setting.name} = " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"port": "1"}, "port is 1, but there is no host"),
+        ({"tls_cert": "/a"}, "tls_cert is /a, but there is no host"),
+        ({"tls_cert": "/a", "host": ""}, "tls_cert is /a, but there is no host"),
+        ({"tls_key": "/a", "host": "x"}, "tls_key is /a, but there is no tls_cert"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(flags: dict[str, str], told: str) -> None:
+    with pytest.raises(InvalidRequestError, match=told):
+        load(flags, {})
 
 
 def test_an_unknown_key_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:

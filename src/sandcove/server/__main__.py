@@ -17,13 +17,18 @@ from sandcove.errors import ConflictError, SandboxError, error_to_wire
 from sandcove.home import Home
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.config import CONFIG, SETTINGS, load
+from sandcove.server.gate import Authenticate, refuse_all
 
 LOCK_WAIT = 10.0
 """Seconds that a server which was started on demand waits for the one before it to end."""
 
 
-def main() -> int:
-    """Serves until it is told to stop; 0 then, 1 when it could not start."""
+def main(authenticate: Authenticate = refuse_all) -> int:
+    """Serves until it is told to stop; 0 then, 1 when it could not start.
+
+    Args:
+        authenticate: says who calls on the TCP listener.
+    """
     options = _arguments()
     level = logging.INFO
     logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -40,7 +45,10 @@ def main() -> int:
             linux.raise_open_files()
             from sandcove.server.serve import serve
 
-            serve(home, settings, zygote, auto=options.auto, ready=lambda: _tell(options.ready_fd, {"ready": True}))
+            def ready(addresses: list[str]) -> None:
+                _tell(options.ready_fd, {"ready": True, "addresses": addresses})
+
+            serve(home, settings, zygote, auto=options.auto, ready=ready, authenticate=authenticate)
     except SandboxError as error:
         _tell(options.ready_fd, {**error_to_wire(error), "status": error.status})
         sys.stderr.write(f"sandcove serve: {error}\n")

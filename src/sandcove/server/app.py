@@ -16,7 +16,10 @@ from sandcove.asgi import application, body, disconnected, json, route
 from sandcove.errors import InvalidRequestError
 from sandcove.home import Home
 from sandcove.server.agents import Agents
+from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
+from sandcove.server.gate import Authenticate, Gate
+from sandcove.server.health import health_routes
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.relay import Relay
 from sandcove.wire import WIRE_VERSION
@@ -31,10 +34,20 @@ _ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class Server:
-    """The server wire over `sandboxes`. `stop` is set when a caller asks the server to end."""
+    """The server wire over `sandboxes`.
+
+    Attributes:
+        stop: set when a caller asks the server to end.
+        addresses: the URLs of its TCP listener.
+    """
 
     def __init__(
-        self, sandboxes: Sandboxes, home: Home, settings: Settings, zygote_pid: Callable[[], int | None]
+        self,
+        sandboxes: Sandboxes,
+        home: Home,
+        settings: Settings,
+        zygote_pid: Callable[[], int | None],
+        authenticate: Authenticate,
     ) -> None:
         self._sandboxes = sandboxes
         self._home = home
@@ -43,7 +56,8 @@ class Server:
         self._agents = Agents()
         self._started_at = timestamp()
         self.stop = asyncio.Event()
-        self.app: ASGIApp = application(self._routes())
+        self.addresses: list[str] = []
+        self.app: ASGIApp = application(self._routes(), Gate(authenticate))
 
     async def info(self, _: Request) -> Response:
         running = len(self._sandboxes.running())
@@ -58,6 +72,7 @@ class Server:
                 asleep=len(self._sandboxes) - running,
                 zygote_pid=self._zygote_pid(),
                 idle_stop_after=int(self._settings.idle_stop * 1000),
+                addresses=self.addresses,
             )
         )
 
@@ -126,6 +141,7 @@ class Server:
             Route("/v1/sandboxes/{id}", self.sandbox, methods=["GET", "DELETE"]),
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
+            *health_routes(self),
         ]
 
     async def sandboxes(self, http: Request) -> Response:
@@ -163,5 +179,5 @@ class Lease(Response):
 
 
 def _local(http: Request) -> bool:
-    """The caller is on this machine: a connection over a Unix socket has no peer address."""
-    return http.client is None or not http.client.host
+    """The caller is on this machine and may talk to agents directly: it has come by the server's Unix socket."""
+    return http.state.caller is LOCAL

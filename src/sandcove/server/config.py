@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 from sandcove.errors import InvalidRequestError
 
@@ -83,22 +83,26 @@ TEXT = Kind("TEXT", (str,), _text)
 PATH = Kind("FILE", (str,), _path)
 
 
-def _setting(kind: Kind, default: Any, help: str) -> Any:
-    return dataclasses.field(default=default, metadata={"kind": kind, "help": help})
-
-
 @dataclass(frozen=True)
 class Settings:
     """The values in force. Paths are absolute."""
 
-    sleep_after: float = _setting(
-        SECONDS, 1200.0, "seconds of idleness after which a sandbox sleeps that has no value of its own"
-    )
-    idle_stop: float = _setting(
+    sleep_after: Annotated[
+        float, SECONDS, "seconds of idleness after which a sandbox sleeps that has no value of its own"
+    ] = 1200.0
+    idle_stop: Annotated[
+        float,
         SECONDS,
-        300.0,
         "seconds without live sandboxes and clients after which a server that started by itself stops; 0: never",
-    )
+    ] = 300.0
+    host: Annotated[
+        str,
+        TEXT,
+        "the address or name to listen on over TCP, besides the Unix socket; `::` is all of IPv6 and IPv4",
+    ] = ""
+    port: Annotated[int, _integer(0, 65535), "the port of `host`; 0: one that is free"] = 7420
+    tls_cert: Annotated[Path | None, PATH, "the certificate for TLS, with its chain, in PEM"] = None
+    tls_key: Annotated[Path | None, PATH, "the key of `tls_cert`, if that file does not have it"] = None
 
 
 @dataclass(frozen=True)
@@ -124,10 +128,14 @@ class Setting:
         return "" if self.default is None else f"{self.default:g}" if self.kind is SECONDS else str(self.default)
 
 
-SETTINGS = tuple(
-    Setting(field.name, field.metadata["kind"], field.default, field.metadata["help"])
-    for field in dataclasses.fields(Settings)
-)
+def _table() -> Iterator[Setting]:
+    hints = get_type_hints(Settings, include_extras=True)
+    for field in dataclasses.fields(Settings):
+        _, kind, means = get_args(hints[field.name])
+        yield Setting(field.name, kind, field.default, means)
+
+
+SETTINGS = tuple(_table())
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -146,7 +154,11 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> S
             values[setting.name] = _read(setting, flag, f"{setting.flag} {flag!r}")
         elif variable is not None:
             values[setting.name] = _read(setting, variable, f"{setting.variable}={variable!r}")
-    return Settings(**values)
+    settings = Settings(**values)
+    for name, needed in (("port", "host"), ("tls_cert", "host"), ("tls_key", "tls_cert")):
+        if values.get(name) is not None and not getattr(settings, needed):
+            raise InvalidRequestError(f"{name} is {values[name]}, but there is no {needed}: give that too")
+    return settings
 
 
 def _from_file(flags: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:

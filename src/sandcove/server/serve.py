@@ -15,10 +15,13 @@ from sandcove.home import Home
 from sandcove.runtimes.local.runtime import LocalRuntime
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.app import Server
+from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
+from sandcove.server.gate import Authenticate
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.reaper import reap, wait_until_idle
 from sandcove.server.registry import Registry
+from sandcove.server.tcp import listen, tls_context, url
 from sandcove.trees import delete_tree
 
 __all__ = ["serve"]
@@ -29,32 +32,57 @@ STOP_GRACE = 2.0
 _log = logging.getLogger("sandcove.server")
 
 
-def serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, ready: Callable[[], None]) -> None:
+def serve(
+    home: Home,
+    settings: Settings,
+    zygote: Zygote,
+    *,
+    auto: bool,
+    ready: Callable[[list[str]], None],
+    authenticate: Authenticate,
+) -> None:
     """Serves until it is told to stop.
 
     Args:
         zygote: spawned already.
         auto: stop also after a time without use.
-        ready: called when the socket listens.
+        ready: called when it listens, with the URLs of its TCP listener.
+        authenticate: says who calls on the TCP listener.
     """
-    run(lambda: _serve(home, settings, zygote, auto=auto, ready=ready))
+    run(lambda: _serve(home, settings, zygote, auto=auto, ready=ready, authenticate=authenticate))
 
 
-async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, ready: Callable[[], None]) -> None:
+async def _serve(
+    home: Home,
+    settings: Settings,
+    zygote: Zygote,
+    *,
+    auto: bool,
+    ready: Callable[[list[str]], None],
+    authenticate: Authenticate,
+) -> None:
     runtime = LocalRuntime(home, zygote=zygote)
     registry = Registry(home.registry)
     sandboxes = Sandboxes(home, runtime, registry, settings.sleep_after)
-    server = Server(sandboxes, home, settings, lambda: runtime.zygote.pid)
+    server = Server(sandboxes, home, settings, lambda: runtime.zygote.pid, authenticate)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop.set)
     try:
+        # Before all else: what is wrong with them shall not cost the time of a start.
+        tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
+        sockets = listen(settings.host, settings.port) if settings.host else []
+        server.addresses = [url(sock, tls=tls is not None) for sock in sockets]
         await runtime.start()
         await sandboxes.restore()
         listener = Listener(prepare(server.app))
-        await listener.start(_bind(home.server_socket))
-        _log.info("serving on %s (pid %d)", home.server_socket, os.getpid())
-        ready()
+        await listener.start(_bind(home.server_socket), state={"caller": LOCAL})
+        if sockets:
+            from sandcove.server.connection import Connection
+
+            await listener.start(*sockets, tls=tls, protocol=Connection)
+        _log.info("serving on %s (pid %d)", " and ".join([str(home.server_socket), *server.addresses]), os.getpid())
+        ready(server.addresses)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(reap(sandboxes)),
