@@ -8,6 +8,7 @@ import logging
 import math
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -207,6 +208,11 @@ class Listener:
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._server.server_state.connections)
+
+    @property
+    def tasks(self) -> AbstractSet[asyncio.Task[None]]:
+        """The requests that run."""
+        return self._server.server_state.tasks
 
     async def start(
         self,

@@ -19,8 +19,8 @@ from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.config import CONFIG, SETTINGS, load
 from sandcove.server.gate import Authenticate, refuse_all
 
-LOCK_WAIT = 10.0
-"""Seconds that a server which was started on demand waits for the one before it to end."""
+LOCK_WAIT = 40.0
+"""Seconds that a server which was started on demand waits for the one before it to end, with its `stop_grace`."""
 
 
 def main(authenticate: Authenticate = refuse_all) -> int:

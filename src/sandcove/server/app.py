@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,6 +40,7 @@ class Server:
     Attributes:
         stop: set when a caller asks the server to end.
         addresses: the URLs of its TCP listener.
+        leases: the tasks of calls that only hold a sandbox.
     """
 
     def __init__(
@@ -57,7 +59,8 @@ class Server:
         self._started_at = timestamp()
         self.stop = asyncio.Event()
         self.addresses: list[str] = []
-        self.app: ASGIApp = application(self._routes(), Gate(authenticate))
+        self.leases: set[asyncio.Task[Any]] = set()
+        self.app: ASGIApp = application(self._routes(), Gate(authenticate, self.stop))
 
     async def info(self, _: Request) -> Response:
         running = len(self._sandboxes.running())
@@ -84,6 +87,10 @@ class Server:
         spec = await body(http, CreateSandbox)
         sandbox, created = await self._sandboxes.get_or_create(spec)
         if spec.lease:
+            task = asyncio.current_task()
+            assert task is not None
+            self.leases.add(task)
+            task.add_done_callback(self.leases.discard)
             return Lease(http, self._sandboxes, sandbox, _local(http), created)
         return self._answer(http, sandbox, 201 if created else 200)
 

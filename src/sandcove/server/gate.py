@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 
 from starlette.types import Scope
 
-from sandcove.errors import InvalidRequestError, UnauthorizedError
+from sandcove.errors import InvalidRequestError, ServiceUnavailableError, UnauthorizedError
 from sandcove.server.caller import Caller
 
 __all__ = ["OPEN", "Authenticate", "Gate", "refuse_all"]
@@ -31,14 +32,16 @@ def refuse_all(_: Scope) -> Caller:
 class Gate:
     """Called with the scope of each request. Requests on the Unix socket have their caller already, and pass."""
 
-    def __init__(self, authenticate: Authenticate) -> None:
+    def __init__(self, authenticate: Authenticate, stop: asyncio.Event) -> None:
         self._authenticate = authenticate
+        self._stop = stop
 
     def __call__(self, scope: Scope) -> None:
         """Sets ``scope["state"]["caller"]``.
 
         Raises:
             UnauthorizedError, InvalidRequestError.
+            ServiceUnavailableError: the server is stopping, and takes no more calls.
         """
         if "caller" in scope["state"]:
             return
@@ -47,6 +50,8 @@ class Gate:
             return
         scope["state"]["caller"] = self._authenticate(scope)
         _check_content_type(scope)
+        if self._stop.is_set():
+            raise ServiceUnavailableError("the server is stopping", begun=False, retryAfter=1)
 
 
 def _check_host(scope: Scope) -> None:
