@@ -87,20 +87,21 @@ def serving() -> Iterator[Tcp]:
 @contextmanager
 def serving_in(home: Path) -> Iterator[Tcp]:
     """Runs one in this folder."""
+    ours, theirs = os.pipe()
     with (
         (home / "server.log").open("ab") as log,
+        open(ours, encoding="utf-8") as told,
         subprocess.Popen(
-            [sys.executable, "-m", "tests.served_on_tcp"],
+            [sys.executable, "-P", "-m", "sandcove.server", "--host=127.0.0.1", "--port=0", f"--ready-fd={theirs}"],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
             stderr=log,
-            text=True,
-            cwd=Path(__file__).parents[1],
             env=os.environ | {"SANDCOVE_HOME": str(home)},
+            pass_fds=[theirs],
         ) as process,
     ):
-        assert process.stdout is not None
+        os.close(theirs)
         try:
-            yield Tcp(home, int(process.stdout.readline()))
+            (address,) = json.loads(told.readline())["addresses"]
+            yield Tcp(home, int(address.rpartition(":")[2]))
         finally:
             process.terminate()

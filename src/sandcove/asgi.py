@@ -8,7 +8,9 @@ import logging
 import math
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 from starlette.exceptions import HTTPException
@@ -28,6 +30,9 @@ from sandcove.errors import (
     error_to_wire,
 )
 from sandcove.wire.codec import decode, encode
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["Listener", "application", "body", "disconnected", "json", "prepare", "raw_body", "route", "while_there"]
 
@@ -204,14 +209,33 @@ class Listener:
         """How many connections are open."""
         return len(self._server.server_state.connections)
 
-    async def start(self, *sockets: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        for sock in sockets:
-            self._servers.append(await loop.create_server(self.protocol, sock=sock, backlog=self._config.backlog))
+    @property
+    def tasks(self) -> AbstractSet[asyncio.Task[None]]:
+        """The requests that run."""
+        return self._server.server_state.tasks
 
-    def protocol(self) -> asyncio.Protocol:
+    async def start(
+        self,
+        *sockets: socket.socket,
+        tls: SSLContext | None = None,
+        protocol: type[asyncio.Protocol] | None = None,
+    ) -> None:
+        """Serves connections to these sockets.
+
+        Args:
+            protocol: the class of their protocols, uvicorn's if not given.
+        """
+        loop = asyncio.get_running_loop()
+        make = partial(self.protocol, protocol)
+        within: dict[str, Any] = {} if tls is None else {"ssl_handshake_timeout": 10, "ssl_shutdown_timeout": 5}
+        for sock in sockets:
+            server = await loop.create_server(make, sock=sock, backlog=self._config.backlog, ssl=tls, **within)
+            self._servers.append(server)
+
+    def protocol(self, of: type[asyncio.Protocol] | None = None) -> asyncio.Protocol:
         """A protocol for one more connection."""
-        return self._config.http_protocol_class(  # type: ignore[call-arg]
+        made: Any = of or self._config.http_protocol_class
+        return made(  # type: ignore[no-any-return]
             config=self._config, server_state=self._server.server_state, app_state={}
         )
 

@@ -84,15 +84,20 @@ class Serving:
                 return
         raise AssertionError("it ended before it served")
 
+    @property
+    def address(self) -> str:
+        """The URL of its TCP listener."""
+        return str(ask(self.home / "server.sock", "GET", "/v1/server").json["addresses"][0])
+
 
 @pytest.fixture
 def serve(fresh_home: Path) -> Iterator[Callable[..., Serving]]:
-    """Starts what `sandcove serve` becomes, with arguments."""
+    """Starts what `sandcove serve` becomes, with arguments; or another `program` that does the same."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str) -> Serving:
+    def start(*arguments: str, program: Path | None = None) -> Serving:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sandcove.server", *arguments],
+            [sys.executable, "-P", *(["-m", "sandcove.server"] if program is None else [program]), *arguments],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -16,10 +16,10 @@ from sandcove import linux
 from sandcove.errors import ConflictError, SandboxError, error_to_wire
 from sandcove.home import Home
 from sandcove.runtimes.local.zygote import Zygote
-from sandcove.server.config import SETTINGS, load
+from sandcove.server.config import CONFIG, SETTINGS, load
 
-LOCK_WAIT = 10.0
-"""Seconds that a server which was started on demand waits for the one before it to end."""
+LOCK_WAIT = 40.0
+"""Seconds that a server which was started on demand waits for the one before it to end, with its `stop_grace`."""
 
 
 def main() -> int:
@@ -40,7 +40,10 @@ def main() -> int:
             linux.raise_open_files()
             from sandcove.server.serve import serve
 
-            serve(home, settings, zygote, auto=options.auto, ready=lambda: _tell(options.ready_fd, {"ready": True}))
+            def ready(addresses: list[str]) -> None:
+                _tell(options.ready_fd, {"ready": True, "addresses": addresses})
+
+            serve(home, settings, zygote, auto=options.auto, ready=ready)
     except SandboxError as error:
         _tell(options.ready_fd, {**error_to_wire(error), "status": error.status})
         sys.stderr.write(f"sandcove serve: {error}\n")
@@ -57,9 +60,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--home", help="the folder for everything it keeps (SANDCOVE_HOME)")
     parser.add_argument("--auto", action="store_true", help="stop after a time without use")
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--config", metavar="FILE", help=f"a TOML file with settings ({CONFIG})")
     for setting in SETTINGS:
-        help_text = f"{setting.help} ({setting.variable}; default {setting.default:g})"
-        parser.add_argument(setting.flag, type=float, metavar="SECONDS", help=help_text)
+        default = f"; default {setting.shown}" if setting.shown else ""
+        help_text = f"{setting.help} ({setting.variable}{default})".replace("%", "%%")
+        parser.add_argument(setting.flag, metavar=setting.kind.metavar, help=help_text)
     return parser.parse_args()
 
 

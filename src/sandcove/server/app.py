@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +20,8 @@ from sandcove.server.agents import Agents
 from sandcove.server.auth import Authentication, as_local, caller_of
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
+from sandcove.server.gate import checked
+from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
@@ -38,11 +41,14 @@ _ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class Server:
-    """The server wire over `sandboxes`. `stop` is set when a caller asks the server to end.
+    """The server wire over `sandboxes`.
 
     Attributes:
         app: for the Unix socket, whose callers may do everything.
         guarded_app: for every other listener: each request needs a key or a sandbox token.
+        stop: set when a caller asks the server to end.
+        addresses: the URLs of its TCP listener.
+        leases: the tasks of calls that only hold a sandbox.
     """
 
     def __init__(
@@ -66,8 +72,13 @@ class Server:
         self._agents = Agents()
         self._started_at = timestamp()
         self.stop = asyncio.Event()
+        self.addresses: list[str] = []
+        self.leases: set[asyncio.Task[Any]] = set()
         self.app: ASGIApp = application(self._routes(), as_local)
-        self.guarded_app: ASGIApp = application(self._routes(), self.authentication.guard)
+        self.guarded_app: ASGIApp = application(self._routes(), self._guard)
+
+    def _guard(self, app: ASGIApp) -> ASGIApp:
+        return checked(self.authentication.guard(app), self.stop)
 
     async def info(self, http: Request) -> Response:
         caller = caller_of(http.scope)
@@ -85,6 +96,7 @@ class Server:
                 asleep=len(own) - running,
                 zygote_pid=self._zygote_pid() if admin else None,
                 idle_stop_after=int(self._settings.idle_stop * 1000),
+                addresses=self.addresses,
             )
         )
 
@@ -97,6 +109,10 @@ class Server:
         caller = caller_of(http.scope)
         sandbox, created = await self.sandboxes.get_or_create(spec, caller, self.quotas.of(caller))
         if spec.lease:
+            task = asyncio.current_task()
+            assert task is not None
+            self.leases.add(task)
+            task.add_done_callback(self.leases.discard)
             return Lease(http, self.sandboxes, sandbox, _local(http), created)
         return self._answer(http, sandbox, 201 if created else 200)
 
@@ -173,6 +189,7 @@ class Server:
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
             route("POST", "/v1/sandboxes/{id}/tokens", self.create_token),
+            *health_routes(self),
         ]
 
     async def all(self, http: Request) -> Response:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sandcove.server.quotas import Quotas
     from sandcove.server.tokens import Tokens
 
-__all__ = ["Authentication", "as_local", "caller_of", "needed_by_key", "needed_by_token"]
+__all__ = ["OPEN", "Authentication", "as_local", "caller_of", "needed_by_key", "needed_by_token"]
 
 NOBODY = Caller("", frozenset())
 """Who asks whether the server is well."""

@@ -1,22 +1,120 @@
-"""Every setting of the server, in one table: a flag, an environment variable, a default."""
+"""Every setting of the server, in one table: the fields of `Settings`. Each has a flag, a variable, a key in a file."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 from sandcove.errors import InvalidRequestError
 
-__all__ = ["SETTINGS", "Setting", "Settings", "load"]
+__all__ = ["CONFIG", "SETTINGS", "Setting", "Settings", "load"]
+
+CONFIG = "SANDCOVE_CONFIG"
+"""The variable that names the file, if ``--config`` does not."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a setting's value is.
+
+    Attributes:
+        metavar: what stands for it in the help of a flag.
+        types: what it is in a TOML file.
+        read: the value of a text, or of what a file has; raises `ValueError` with what it should be.
+        options: all that it can be, if that is a choice.
+    """
+
+    metavar: str
+    types: tuple[type, ...]
+    read: Callable[[Any], Any]
+    options: tuple[str, ...] = ()
+
+
+def _seconds(value: Any) -> float:
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        number = -1
+    if not 0 <= number < 1e9:
+        raise ValueError("seconds, 0 or more")
+    return number
+
+
+def _integer(least: int, most: int) -> Kind:
+    def read(value: Any) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise ValueError(f"an integer from {least} to {most}")
+        return number
+
+    return Kind("N", (int,), read)
+
+
+def _text(value: Any) -> str:
+    if not str(value).isprintable():
+        raise ValueError("printable text")
+    return str(value)
+
+
+def _path(value: Any) -> Path | None:
+    if "\0" in value:
+        raise ValueError("a path")
+    return Path(value).absolute() if value else None
+
+
+def _choice(*options: str) -> Kind:
+    def read(value: Any) -> str:
+        if value not in options:
+            raise ValueError(" or ".join(options))
+        return str(value)
+
+    return Kind("|".join(options), (str,), read, options)
+
+
+SECONDS = Kind("SECONDS", (int, float), _seconds)
+TEXT = Kind("TEXT", (str,), _text)
+PATH = Kind("FILE", (str,), _path)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values in force. Paths are absolute."""
+
+    sleep_after: Annotated[
+        float, SECONDS, "seconds of idleness after which a sandbox sleeps that has no value of its own"
+    ] = 1200.0
+    idle_stop: Annotated[
+        float,
+        SECONDS,
+        "seconds without live sandboxes and clients after which a server that started by itself stops; 0: never",
+    ] = 300.0
+    host: Annotated[
+        str,
+        TEXT,
+        "the address or name to listen on over TCP, besides the Unix socket; `::` is all of IPv6 and IPv4",
+    ] = ""
+    port: Annotated[int, _integer(0, 65535), "the port of `host`; 0: one that is free"] = 7420
+    tls_cert: Annotated[Path | None, PATH, "the certificate for TLS, with its chain, in PEM"] = None
+    tls_key: Annotated[Path | None, PATH, "the key of `tls_cert`, if that file does not have it"] = None
+    stop_grace: Annotated[float, SECONDS, "seconds that running calls have to end when the server is told to stop"] = (
+        5.0
+    )
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: seconds, by environment variable ``SANDCOVE_<NAME>`` or flag ``--<name>``."""
+    """A line of the table; its key in a file is its name."""
 
     name: str
-    default: float
+    kind: Kind
+    default: Any
     help: str
 
     @property
@@ -27,44 +125,78 @@ class Setting:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
-
-SETTINGS = (
-    Setting("sleep_after", 1200.0, "seconds of idleness after which a sandbox sleeps, if it has no value of its own"),
-    Setting(
-        "idle_stop",
-        300.0,
-        "seconds without live sandboxes and clients after which a server that started by itself stops; 0: never",
-    ),
-)
+    @property
+    def shown(self) -> str:
+        """The default, as a text that would be read as it; empty when there is none."""
+        return "" if self.default is None else f"{self.default:g}" if self.kind is SECONDS else str(self.default)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The values in force, in seconds."""
+def _table() -> Iterator[Setting]:
+    hints = get_type_hints(Settings, include_extras=True)
+    for field in dataclasses.fields(Settings):
+        _, kind, means = get_args(hints[field.name])
+        yield Setting(field.name, kind, field.default, means)
 
-    sleep_after: float = SETTINGS[0].default
-    idle_stop: float = SETTINGS[1].default
+
+SETTINGS = tuple(_table())
 
 
-def load(flags: Mapping[str, float | None], environ: Mapping[str, str] = os.environ) -> Settings:
-    """A flag beats an environment variable beats the default.
+def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """A flag beats a variable beats the file beats the default.
+
+    Args:
+        flags: texts by setting's name, and ``config``: the file's path; None where a flag is not given.
 
     Raises:
-        InvalidRequestError: a value is no number of seconds.
+        InvalidRequestError: a value, a key or the file is wrong; it says where.
     """
-    values = {}
+    values = _from_file(flags, environ)
     for setting in SETTINGS:
-        flag = flags.get(setting.name)
-        text = environ.get(setting.variable)
-        value = setting.default
+        flag, variable = flags.get(setting.name), environ.get(setting.variable)
         if flag is not None:
-            value = flag
-        elif text is not None:
-            try:
-                value = float(text)
-            except ValueError:
-                raise InvalidRequestError(f"{setting.variable}={text!r} is no number of seconds") from None
-        if not 0 <= value < 1e9:
-            raise InvalidRequestError(f"{setting.name} is {value:g}; give seconds, 0 or more")
-        values[setting.name] = value
-    return Settings(**values)
+            values[setting.name] = _read(setting, flag, f"{setting.flag} {flag!r}")
+        elif variable is not None:
+            values[setting.name] = _read(setting, variable, f"{setting.variable}={variable!r}")
+    settings = Settings(**values)
+    for name, needed in (("port", "host"), ("tls_cert", "host"), ("tls_key", "tls_cert")):
+        if values.get(name) is not None and not getattr(settings, needed):
+            raise InvalidRequestError(f"{name} is {values[name]}, but there is no {needed}: give that too")
+    return settings
+
+
+def _from_file(flags: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    flag, variable = flags.get("config"), environ.get(CONFIG)
+    named = flag if flag is not None else variable
+    if not named:
+        return {}
+    import tomllib
+
+    path = Path(named).absolute()
+    where = f"--config {named}" if flag is not None else f"{CONFIG}={named}"
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidRequestError(f"{where}: the file can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidRequestError(f"{path} is no TOML file: {error}") from None
+    known = {setting.name: setting for setting in SETTINGS}
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in known:
+            raise InvalidRequestError(f"{path}: there is no setting {key!r}; there are {', '.join(sorted(known))}")
+        place = f"{path}: {key} = {value!r}"
+        setting = known[key]
+        if isinstance(value, bool) or not isinstance(value, setting.kind.types):
+            wanted = " or ".join(kind.__name__ for kind in setting.kind.types)
+            raise InvalidRequestError(f"{place} is of the wrong type; give {wanted}")
+        if setting.kind is PATH and value:
+            value = str(path.parent / str(value))
+        values[key] = _read(setting, value, place)
+    return values
+
+
+def _read(setting: Setting, value: Any, place: str) -> Any:
+    try:
+        return setting.kind.read(value)
+    except ValueError as error:
+        raise InvalidRequestError(f"{place} is not understood; give {error}") from None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 
 from sandcove.asgi import Listener
 from sandcove.errors import SandboxError
@@ -55,11 +56,11 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
     return limit
 
 
-async def wait_until_idle(sandboxes: Sandboxes, listener: Listener, seconds: float) -> None:
+async def wait_until_idle(sandboxes: Sandboxes, listeners: Sequence[Listener], seconds: float) -> None:
     """Returns when for `seconds` no sandbox has run and no connection was open."""
     step = min(seconds / 4, 15.0)
     idle_since = time.monotonic()
     while time.monotonic() - idle_since < seconds:
         await asyncio.sleep(step)
-        if sandboxes.running() or listener.connections:
+        if sandboxes.running() or any(listener.connections for listener in listeners):
             idle_since = time.monotonic()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sandcove.asgi import Listener, prepare, run
@@ -21,13 +22,14 @@ from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.reaper import reap, wait_until_idle
 from sandcove.server.registry import Registry
+from sandcove.server.tcp import listen, tls_context, url
 from sandcove.server.tokens import Tokens, read_secret
 from sandcove.trees import delete_tree
 
 __all__ = ["serve"]
 
-STOP_GRACE = 2.0
-"""Seconds that calls have to end when the server stops."""
+LAST_WORDS = 2.0
+"""Seconds that calls have to end when their sandboxes have."""
 
 _log = logging.getLogger("sandcove.server")
 
@@ -38,18 +40,16 @@ def serve(
     zygote: Zygote,
     *,
     auto: bool,
-    ready: Callable[[], None],
-    tcp: socket.socket | None = None,
+    ready: Callable[[list[str]], None],
 ) -> None:
     """Serves until it is told to stop.
 
     Args:
         zygote: spawned already.
         auto: stop also after a time without use.
-        ready: called when the socket listens.
-        tcp: listens already; its callers need keys.
+        ready: called when it listens, with the URLs of its TCP listener.
     """
-    run(lambda: _serve(home, settings, zygote, auto=auto, ready=ready, tcp=tcp))
+    run(lambda: _serve(home, settings, zygote, auto=auto, ready=ready))
 
 
 async def _serve(
@@ -58,8 +58,7 @@ async def _serve(
     zygote: Zygote,
     *,
     auto: bool,
-    ready: Callable[[], None],
-    tcp: socket.socket | None,
+    ready: Callable[[list[str]], None],
 ) -> None:
     runtime = LocalRuntime(home, zygote=zygote)
     database = Database(home.registry)
@@ -68,44 +67,79 @@ async def _serve(
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     server = Server(sandboxes, home, settings, zygote_pid=lambda: runtime.zygote.pid, keys=keys, tokens=tokens)
     loop = asyncio.get_running_loop()
+    whole = asyncio.current_task()
+    assert whole is not None
+
+    def end() -> None:
+        if server.stop.is_set():
+            whole.cancel()
+        server.stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop.set)
+        loop.add_signal_handler(number, end)
+    # It tells of strangers' nonsense and of calls that were cut; errors of our own are logged where they are answered.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    listeners: list[Listener] = []
     try:
+        # Before all else: what is wrong with them shall not cost the time of a start.
+        tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
+        sockets = listen(settings.host, settings.port) if settings.host else []
+        server.addresses = [url(sock, tls=tls is not None) for sock in sockets]
         await runtime.start()
         await sandboxes.restore()
-        listener = Listener(prepare(server.app))
-        await listener.start(_bind(home.server_socket))
-        guarded = Listener(prepare(server.guarded_app))
-        if tcp is not None:
-            await guarded.start(tcp)
-        _log.info("serving on %s (pid %d)", home.server_socket, os.getpid())
-        ready()
+        local = Listener(prepare(server.app))
+        listeners.append(local)
+        await local.start(_bind(home.server_socket))
+        if sockets:
+            from sandcove.server.connection import Connection
+
+            remote = Listener(prepare(server.guarded_app))
+            listeners.append(remote)
+            await remote.start(*sockets, tls=tls, protocol=Connection)
+        _log.info("serving on %s (pid %d)", " and ".join([str(home.server_socket), *server.addresses]), os.getpid())
+        ready(server.addresses)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(reap(sandboxes)),
                 group.create_task(asyncio.to_thread(_empty_trash, home.trash)),
             ]
             if auto and settings.idle_stop > 0:
-                tasks.append(group.create_task(_stop_when_idle(server, sandboxes, listener, settings.idle_stop)))
+                tasks.append(group.create_task(_stop_when_idle(server, sandboxes, listeners, settings.idle_stop)))
             await server.stop.wait()
             _log.info("stopping")
             for task in tasks:
                 task.cancel()
         # New calls find no socket and start another server, which waits for this one's lock to be gone.
         home.server_socket.unlink(missing_ok=True)
-        await guarded.stop(0.1)
-        await listener.stop(0.1)
+        await local.refuse()
+        # On TCP connections are still taken: callers are told that it stops, and balancers see it.
+        await _calls_end(server, listeners, settings.stop_grace)
+        for listener in listeners[1:]:
+            await listener.refuse()
         await sandboxes.close()
-        await guarded.stop(STOP_GRACE)
-        await listener.stop(STOP_GRACE)
+        await asyncio.gather(*(listener.stop(LAST_WORDS) for listener in listeners))
+    except asyncio.CancelledError:
+        _log.info("told to stop again: ending at once")
+        calls = {task for listener in listeners for task in listener.tasks}
+        await asyncio.gather(*(listener.stop(0) for listener in listeners))
+        if calls:
+            await asyncio.wait(calls, timeout=LAST_WORDS)
     finally:
         await runtime.close()
         database.close()
     _log.info("stopped")
 
 
-async def _stop_when_idle(server: Server, sandboxes: Sandboxes, listener: Listener, seconds: float) -> None:
-    await wait_until_idle(sandboxes, listener, seconds)
+async def _calls_end(server: Server, listeners: Sequence[Listener], seconds: float) -> None:
+    """Returns when no call runs but leases, which only wait for the server's end, or after `seconds`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while calls := {task for listener in listeners for task in listener.tasks} - server.leases:
+                await asyncio.wait(calls)
+
+
+async def _stop_when_idle(server: Server, sandboxes: Sandboxes, listeners: Sequence[Listener], seconds: float) -> None:
+    await wait_until_idle(sandboxes, listeners, seconds)
     _log.info("unused for %g s", seconds)
     server.stop.set()
 

@@ -132,6 +132,8 @@ class ServerInfo(Answer):
     zygote_pid: int | None
     idle_stop_after: int
     """Milliseconds without sandboxes and connections after which the server stops by itself; 0: never."""
+    addresses: list[str] = []
+    """URLs of its TCP listener."""
 
 
 # --- the agent wire: /api -------------------------------------------------------------------------------
