@@ -77,6 +77,8 @@ async def _serve(
         await listener.start(_bind(home.server_socket))
         guarded = Listener(prepare(server.guarded_app))
         if tcp is not None:
+            # Its connections inherit it. asyncio sets it only on sockets that were made with the protocol's number.
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await guarded.start(tcp)
         _log.info("serving on %s (pid %d)", home.server_socket, os.getpid())
         ready()
