@@ -45,7 +45,7 @@ def test_no_key_no_answer(tcp: Tcp) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
         assert "SANDCOVE_API_KEY" in answer.json["error"]
     assert tcp.ask("POST", "/v1/server/stop").status == 401
-    assert tcp.ask("GET", "/healthz").status == 404  # anybody may ask; the listener's owner answers
+    assert tcp.ask("GET", "/healthz").status == 200
 
 
 def wrong_headers(key: str) -> dict[str, list[bytes]]:
@@ -108,7 +108,6 @@ def test_a_wrong_header_is_refused_and_not_repeated(tcp: Tcp) -> None:
         "/V1/sandboxes",
         "/v1/../v1/sandboxes",
         "http://x/v1/sandboxes",
-        "/healthz?/v1/sandboxes",
         "*",
     ],
 )
