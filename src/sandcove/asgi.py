@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -144,22 +145,31 @@ def _answer(error: Exception) -> Response:
     )
 
 
-def application(routes: list[BaseRoute], before: Callable[[Scope], None] | None = None) -> ASGIApp:
+def application(
+    routes: list[BaseRoute],
+    before: Callable[[Scope], None] | None = None,
+    after: Callable[[Scope, int, float], None] | None = None,
+) -> ASGIApp:
     """An application whose every error is JSON with ``error`` and ``code``, and leaves the connection usable.
 
     When the answer has begun already, it is left unfinished: the connection breaks, and its reader knows.
 
     Args:
         before: called with the scope of each request before a route is looked for; what it raises is the answer.
+        after: called when a request has ended, with its scope, the status that was answered (499: none, since its
+            caller had left) and how many seconds it took.
     """
     router = Router(routes)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        status = 499
+        start = time.monotonic()
 
         async def send_on(message: Message) -> None:
-            nonlocal begun
-            begun = True
+            nonlocal begun, status
+            if not begun:
+                begun, status = True, message["status"]
             await send(message)
 
         scope["app"] = app  # The router raises where it would else answer an error in plain text.
@@ -172,7 +182,10 @@ def application(routes: list[BaseRoute], before: Callable[[Scope], None] | None 
             if begun:
                 _log.warning("an answer broke off: %s", error)
             else:
-                await response(scope, receive, send)
+                await response(scope, receive, send_on)
+        finally:
+            if after is not None:
+                after(scope, status, time.monotonic() - start)
 
     return app
 

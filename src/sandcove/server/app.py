@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove._version import __version__
 from sandcove.asgi import application, body, disconnected, json, route
-from sandcove.errors import InvalidRequestError
+from sandcove.errors import ForbiddenError, HostUnsupportedError, InvalidRequestError
 from sandcove.home import Home
 from sandcove.server.agents import Agents
 from sandcove.server.caller import LOCAL
@@ -22,6 +23,7 @@ from sandcove.server.config import Settings
 from sandcove.server.gate import Authenticate, Gate
 from sandcove.server.health import health_routes
 from sandcove.server.lifecycle import Sandbox, Sandboxes
+from sandcove.server.metrics import metrics_of
 from sandcove.server.relay import Relay
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.clock import timestamp
@@ -60,7 +62,10 @@ class Server:
         self.stop = asyncio.Event()
         self.addresses: list[str] = []
         self.leases: set[asyncio.Task[Any]] = set()
-        self.app: ASGIApp = application(self._routes(), Gate(authenticate, self.stop))
+        self._traffic = Counter({"in": 0, "out": 0})
+        # What nobody will ask for is not counted: a server without a TCP listener starts without the library.
+        self.metrics = metrics_of(sandboxes, self._traffic) if settings.host else None
+        self.app: ASGIApp = application(self._routes(), Gate(authenticate, self.stop), self._ended)
 
     async def info(self, _: Request) -> Response:
         running = len(self._sandboxes.running())
@@ -130,7 +135,29 @@ class Server:
         target = "/api/" + quote(http.path_params["rest"])
         if query := http.scope["query_string"]:
             target += "?" + query.decode("latin-1")
-        return Relay(http, self._agents, sandbox.socket, target, lambda: self._sandboxes.wake(sandbox))
+        return Relay(
+            http,
+            self._agents,
+            sandbox.socket,
+            target,
+            wake=lambda: self._sandboxes.wake(sandbox),
+            traffic=self._traffic,
+        )
+
+    async def show_metrics(self, http: Request) -> Response:
+        if "admin" not in http.state.caller.scopes:
+            raise ForbiddenError("metrics are for keys with the scope admin")
+        if self.metrics is None:
+            raise HostUnsupportedError(
+                "this server keeps no metrics: it has no TCP listener, or prometheus-client is missing, "
+                "which `pip install 'sandcove[server]'` brings"
+            )
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    def _ended(self, scope: Scope, status: int, seconds: float) -> None:
+        if self.metrics is not None:
+            found = scope.get("route")
+            self.metrics.count("none" if found is None else found.path, scope["method"], status, seconds)
 
     def _named(self, http: Request) -> Sandbox:
         return self._sandboxes.get(http.path_params["id"])
@@ -149,6 +176,7 @@ class Server:
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
             *health_routes(self),
+            route("GET", "/metrics", self.show_metrics),
         ]
 
     async def sandboxes(self, http: Request) -> Response:

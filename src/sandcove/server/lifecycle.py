@@ -8,6 +8,7 @@ import errno
 import logging
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,6 +56,8 @@ class Sandboxes:
         self._all: dict[str, Sandbox] = {}
         self.changed = asyncio.Event()
         """Set when a sandbox starts or ends to run."""
+        self.counts = Counter(created=0, woken=0, slept=0, destroyed=0)
+        """What happened since the server's start, and how often."""
 
     async def restore(self) -> None:
         """After a start: named sandboxes are asleep; what was anonymous, half destroyed or unknown is removed."""
@@ -85,6 +88,10 @@ class Sandboxes:
 
     def running(self) -> list[Sandbox]:
         return [s for s in self._all.values() if s.room is not None]
+
+    def states(self) -> Counter[str]:
+        """How many there are in each state."""
+        return Counter(sandbox.state.value for sandbox in self._all.values())
 
     def __len__(self) -> int:
         return len(self._all)
@@ -164,6 +171,7 @@ class Sandboxes:
                 raise
             sandbox.room = room
             sandbox.become(State.RUNNING)
+            self.counts["woken"] += 1
             room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
             self.touch(sandbox, note=sandbox.record.note)
             self.changed.set()
@@ -184,6 +192,7 @@ class Sandboxes:
                 except (SandboxError, OSError) as error:
                     _log.warning("sandbox %s is put to sleep unasked: %s", sandbox.record.id, error)
                 await self._end_room(sandbox)
+                self.counts["slept"] += 1
                 self.touch(sandbox, note=None)
 
     async def _rest(self, sandbox: Sandbox, rest: Rest) -> None:
@@ -212,6 +221,7 @@ class Sandboxes:
             finally:
                 self._registry.remove(sandbox.record.id)
                 self._all.pop(sandbox.record.id, None)
+                self.counts["destroyed"] += 1
                 sandbox.destroyed.set()
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
@@ -246,6 +256,7 @@ class Sandboxes:
             labels=dict(spec.labels or {}),
         )
         self._registry.put(record)
+        self.counts["created"] += 1
         sandbox = self._all[sandbox_id] = Sandbox(record, self._home.agent_socket(sandbox_id))
         return sandbox
 
