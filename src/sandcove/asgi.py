@@ -148,6 +148,7 @@ def _answer(error: Exception) -> Response:
 def application(
     routes: list[BaseRoute],
     before: Callable[[Scope], None] | None = None,
+    answered: Callable[[Scope, int], None] | None = None,
     after: Callable[[Scope, int, float], None] | None = None,
 ) -> ASGIApp:
     """An application whose every error is JSON with ``error`` and ``code``, and leaves the connection usable.
@@ -156,6 +157,7 @@ def application(
 
     Args:
         before: called with the scope of each request before a route is looked for; what it raises is the answer.
+        answered: called when the answer begins, with the scope and its status.
         after: called when a request has ended, with its scope, the status that was answered (499: none, since its
             caller had left) and how many seconds it took.
     """
@@ -170,6 +172,8 @@ def application(
             nonlocal begun, status
             if not begun:
                 begun, status = True, message["status"]
+                if answered is not None:
+                    answered(scope, status)
             await send(message)
 
         scope["app"] = app  # The router raises where it would else answer an error in plain text.
@@ -184,6 +188,8 @@ def application(
             else:
                 await response(scope, receive, send_on)
         finally:
+            if answered is not None and not begun:
+                answered(scope, status)
             if after is not None:
                 after(scope, status, time.monotonic() - start)
 

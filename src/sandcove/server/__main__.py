@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from sandcove.home import Home
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.config import CONFIG, SETTINGS, load
 from sandcove.server.gate import Authenticate, refuse_all
+from sandcove.server.logs import start_logging
 
 LOCK_WAIT = 40.0
 """Seconds that a server which was started on demand waits for the one before it to end, with its `stop_grace`."""
@@ -30,12 +30,11 @@ def main(authenticate: Authenticate = refuse_all) -> int:
         authenticate: says who calls on the TCP listener.
     """
     options = _arguments()
-    level = logging.INFO
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         if options.home:
             os.environ["SANDCOVE_HOME"] = options.home
         settings = load(vars(options))
+        start_logging(settings.log_format)
         home = Home.default()
         home.make()
         with _only_one(home, LOCK_WAIT if options.auto else 0):

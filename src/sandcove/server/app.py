@@ -18,6 +18,7 @@ from sandcove.asgi import application, body, disconnected, json, route
 from sandcove.errors import ForbiddenError, HostUnsupportedError, InvalidRequestError
 from sandcove.home import Home
 from sandcove.server.agents import Agents
+from sandcove.server.audit import Audit
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
 from sandcove.server.gate import Authenticate, Gate
@@ -50,8 +51,10 @@ class Server:
         sandboxes: Sandboxes,
         home: Home,
         settings: Settings,
+        *,
         zygote_pid: Callable[[], int | None],
         authenticate: Authenticate,
+        audit: Audit,
     ) -> None:
         self._sandboxes = sandboxes
         self._home = home
@@ -65,7 +68,7 @@ class Server:
         self._traffic = Counter({"in": 0, "out": 0})
         # What nobody will ask for is not counted: a server without a TCP listener starts without the library.
         self.metrics = metrics_of(sandboxes, self._traffic) if settings.host else None
-        self.app: ASGIApp = application(self._routes(), Gate(authenticate, self.stop), self._ended)
+        self.app: ASGIApp = application(self._routes(), Gate(authenticate, self.stop), audit.note, self._ended)
 
     async def info(self, _: Request) -> Response:
         running = len(self._sandboxes.running())
@@ -91,6 +94,7 @@ class Server:
     async def create(self, http: Request) -> Response:
         spec = await body(http, CreateSandbox)
         sandbox, created = await self._sandboxes.get_or_create(spec)
+        http.state.sandbox = sandbox.record.id
         if spec.lease:
             task = asyncio.current_task()
             assert task is not None

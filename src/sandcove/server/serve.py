@@ -16,6 +16,7 @@ from sandcove.home import Home
 from sandcove.runtimes.local.runtime import LocalRuntime
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.app import Server
+from sandcove.server.audit import Audit
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
 from sandcove.server.gate import Authenticate
@@ -65,7 +66,10 @@ async def _serve(
     runtime = LocalRuntime(home, zygote=zygote)
     registry = Registry(home.registry)
     sandboxes = Sandboxes(home, runtime, registry, settings.sleep_after)
-    server = Server(sandboxes, home, settings, lambda: runtime.zygote.pid, authenticate)
+    audit = Audit(home.audit_log)
+    server = Server(
+        sandboxes, home, settings, zygote_pid=lambda: runtime.zygote.pid, authenticate=authenticate, audit=audit
+    )
     loop = asyncio.get_running_loop()
     whole = asyncio.current_task()
     assert whole is not None
@@ -125,6 +129,7 @@ async def _serve(
     finally:
         await runtime.close()
         registry.close()
+        audit.close()
     _log.info("stopped")
 
 
