@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -144,7 +145,12 @@ def _answer(error: Exception) -> Response:
     )
 
 
-def application(routes: list[BaseRoute], around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> ASGIApp:
+def application(
+    routes: list[BaseRoute],
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    answered: Callable[[Scope, int], None] | None = None,
+    after: Callable[[Scope, int, float], None] | None = None,
+) -> ASGIApp:
     """An application whose every error is JSON with ``error`` and ``code``, and leaves the connection usable.
 
     When the answer has begun already, it is left unfinished: the connection breaks, and its reader knows.
@@ -152,15 +158,23 @@ def application(routes: list[BaseRoute], around: Callable[[ASGIApp], ASGIApp] = 
     Args:
         routes: what it answers.
         around: makes the application that is called before them, and calls them.
+        answered: called when the answer begins, with the scope and its status.
+        after: called when a request has ended, with its scope, the status that was answered (499: none, since its
+            caller had left) and how many seconds it took.
     """
     router = around(Router(routes))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        status = 499
+        start = time.monotonic()
 
         async def send_on(message: Message) -> None:
-            nonlocal begun
-            begun = True
+            nonlocal begun, status
+            if not begun:
+                begun, status = True, message["status"]
+                if answered is not None:
+                    answered(scope, status)
             await send(message)
 
         scope["app"] = app  # The router raises where it would else answer an error in plain text.
@@ -171,7 +185,12 @@ def application(routes: list[BaseRoute], around: Callable[[ASGIApp], ASGIApp] = 
             if begun:
                 _log.warning("an answer broke off: %s", error)
             else:
-                await response(scope, receive, send)
+                await response(scope, receive, send_on)
+        finally:
+            if answered is not None and not begun:
+                answered(scope, status)
+            if after is not None:
+                after(scope, status, time.monotonic() - start)
 
     return app
 

@@ -4,6 +4,7 @@ home/
   server.sock       the local server's Unix socket (mode 0600)
   server.lock       held by the running server
   server.log        its log, also of a server that started by itself
+  audit.log         who changed what, and the files before it: audit.log.1, ...
   registry.db       SQLite: which sandboxes exist, and the keys of callers over TCP, hashed
   token.secret      what sandbox tokens are signed with (mode 0600)
   templates/        read-only lower layers that rooms share
@@ -67,6 +68,10 @@ class Home:
     @property
     def server_log(self) -> Path:
         return self.path / "server.log"
+
+    @property
+    def audit_log(self) -> Path:
+        return self.path / "audit.log"
 
     @property
     def registry(self) -> Path:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from sandcove.errors import ConflictError, SandboxError, error_to_wire
 from sandcove.home import Home
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.config import CONFIG, SETTINGS, load
+from sandcove.server.logs import start_logging
 
 LOCK_WAIT = 40.0
 """Seconds that a server which was started on demand waits for the one before it to end, with its `stop_grace`."""
@@ -25,12 +25,11 @@ LOCK_WAIT = 40.0
 def main() -> int:
     """Serves until it is told to stop; 0 then, 1 when it could not start."""
     options = _arguments()
-    level = logging.INFO
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         if options.home:
             os.environ["SANDCOVE_HOME"] = options.home
         settings = load(vars(options))
+        start_logging(settings.log_format)
         home = Home.default()
         home.make()
         with _only_one(home, LOCK_WAIT if options.auto else 0):

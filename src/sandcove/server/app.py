@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove._version import __version__
 from sandcove.asgi import application, body, disconnected, json, route
-from sandcove.errors import ForbiddenError, InvalidRequestError
+from sandcove.errors import ForbiddenError, HostUnsupportedError, InvalidRequestError
 from sandcove.home import Home
 from sandcove.server.agents import Agents
+from sandcove.server.audit import Audit
 from sandcove.server.auth import Authentication, as_local, caller_of
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
@@ -25,6 +27,7 @@ from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
+from sandcove.server.metrics import metrics_of
 from sandcove.server.quotas import EXECS, Counted, Quotas
 from sandcove.server.relay import Relay
 from sandcove.server.tokens import Tokens
@@ -60,6 +63,7 @@ class Server:
         zygote_pid: Callable[[], int | None],
         keys: Keys,
         tokens: Tokens,
+        audit: Audit,
     ) -> None:
         self.keys = keys
         self.tokens = tokens
@@ -74,8 +78,11 @@ class Server:
         self.stop = asyncio.Event()
         self.addresses: list[str] = []
         self.leases: set[asyncio.Task[Any]] = set()
-        self.app: ASGIApp = application(self._routes(), as_local)
-        self.guarded_app: ASGIApp = application(self._routes(), self._guard)
+        self._traffic = Counter({"in": 0, "out": 0})
+        # What nobody will ask for is not counted: a server without a TCP listener starts without the library.
+        self.metrics = metrics_of(sandboxes, self._traffic) if settings.host else None
+        self.app: ASGIApp = application(self._routes(), as_local, audit.note, self._ended)
+        self.guarded_app: ASGIApp = application(self._routes(), self._guard, audit.note, self._ended)
 
     def _guard(self, app: ASGIApp) -> ASGIApp:
         return checked(self.authentication.guard(app), self.stop)
@@ -108,6 +115,7 @@ class Server:
         spec = await body(http, CreateSandbox)
         caller = caller_of(http.scope)
         sandbox, created = await self.sandboxes.get_or_create(spec, caller, self.quotas.of(caller))
+        http.state.sandbox = sandbox.record.id
         if spec.lease:
             task = asyncio.current_task()
             assert task is not None
@@ -168,8 +176,24 @@ class Server:
         target = "/api/" + quote(rest)
         if query := http.scope["query_string"]:
             target += "?" + query.decode("latin-1")
-        answer = Relay(http, self._agents, sandbox.socket, target, lambda: self._wake(http, sandbox))
+        wake = lambda: self._wake(http, sandbox)  # noqa: E731
+        answer = Relay(http, self._agents, sandbox.socket, target, wake=wake, traffic=self._traffic)
         return Counted(answer, self.quotas, caller_of(http.scope)) if rest in EXECS else answer
+
+    async def show_metrics(self, http: Request) -> Response:
+        if "admin" not in caller_of(http.scope).scopes:
+            raise ForbiddenError("metrics are for keys with the scope admin")
+        if self.metrics is None:
+            raise HostUnsupportedError(
+                "this server keeps no metrics: it has no TCP listener, or prometheus-client is missing, "
+                "which `pip install 'sandcove[server]'` brings"
+            )
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    def _ended(self, scope: Scope, status: int, seconds: float) -> None:
+        if self.metrics is not None:
+            found = scope.get("route")
+            self.metrics.count("none" if found is None else found.path, scope["method"], status, seconds)
 
     def _named(self, http: Request) -> Sandbox:
         return self.sandboxes.get(http.path_params["id"], caller_of(http.scope))
@@ -190,6 +214,7 @@ class Server:
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
             route("POST", "/v1/sandboxes/{id}/tokens", self.create_token),
             *health_routes(self),
+            route("GET", "/metrics", self.show_metrics),
         ]
 
     async def all(self, http: Request) -> Response:

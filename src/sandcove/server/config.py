@@ -103,6 +103,7 @@ class Settings:
     port: Annotated[int, _integer(0, 65535), "the port of `host`; 0: one that is free"] = 7420
     tls_cert: Annotated[Path | None, PATH, "the certificate for TLS, with its chain, in PEM"] = None
     tls_key: Annotated[Path | None, PATH, "the key of `tls_cert`, if that file does not have it"] = None
+    log_format: Annotated[str, _choice("text", "json"), "how the server logs to its standard error"] = "text"
     stop_grace: Annotated[float, SECONDS, "seconds that running calls have to end when the server is told to stop"] = (
         5.0
     )

@@ -8,6 +8,7 @@ import errno
 import logging
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,6 +61,8 @@ class Sandboxes:
         self._by_uid: dict[str, Sandbox] = {}
         self.changed = asyncio.Event()
         """Set when a sandbox starts or ends to run."""
+        self.counts = Counter(created=0, woken=0, slept=0, destroyed=0)
+        """What happened since the server's start, and how often."""
 
     async def restore(self) -> None:
         """After a start: named sandboxes are asleep; what was anonymous, half destroyed or unknown is removed."""
@@ -102,6 +105,10 @@ class Sandboxes:
 
     def running(self) -> list[Sandbox]:
         return [s for s in self._all.values() if s.room is not None]
+
+    def states(self) -> Counter[str]:
+        """How many there are in each state."""
+        return Counter(sandbox.state.value for sandbox in self._all.values())
 
     def info(self, sandbox: Sandbox, *, local: bool) -> SandboxInfo:
         """What a caller is told; `local`: it is on this machine and may talk to the agent directly."""
@@ -185,6 +192,7 @@ class Sandboxes:
                 raise
             sandbox.room = room
             sandbox.become(State.RUNNING)
+            self.counts["woken"] += 1
             room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
             self.touch(sandbox, note=sandbox.record.note)
             self.changed.set()
@@ -205,6 +213,7 @@ class Sandboxes:
                 except (SandboxError, OSError) as error:
                     _log.warning("sandbox %s is put to sleep unasked: %s", sandbox.record.uid, error)
                 await self._end_room(sandbox)
+                self.counts["slept"] += 1
                 self.touch(sandbox, note=None)
 
     async def _rest(self, sandbox: Sandbox, rest: Rest) -> None:
@@ -234,6 +243,7 @@ class Sandboxes:
                 self._registry.remove(sandbox.record.uid)
                 self._all.pop((sandbox.record.tenant, sandbox.record.id), None)
                 self._by_uid.pop(sandbox.record.uid, None)
+                self.counts["destroyed"] += 1
                 sandbox.destroyed.set()
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
@@ -279,6 +289,7 @@ class Sandboxes:
             labels=dict(spec.labels or {}),
         )
         self._registry.put(record)
+        self.counts["created"] += 1
         return self._put(record)
 
     def _put(self, record: Record) -> Sandbox:

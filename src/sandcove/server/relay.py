@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -85,16 +86,25 @@ class Relay(Response):
 
     Args:
         wake: called, once, when the agent is not there.
+        traffic: counts the bytes of the bodies.
     """
 
     def __init__(
-        self, http: Request, agents: Agents, socket: Path, target: str, wake: Callable[[], Awaitable[None]]
+        self,
+        http: Request,
+        agents: Agents,
+        socket: Path,
+        target: str,
+        *,
+        wake: Callable[[], Awaitable[None]],
+        traffic: Counter[str],
     ) -> None:
         self._http = http
         self._agents = agents
         self._socket = socket
         self._target = target
         self._wake = wake
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         message = await receive()
@@ -106,6 +116,7 @@ class Relay(Response):
         framing = [("transfer-encoding", "chunked")] if chunked else []
         first: bytes = message.get("body", b"")
         more: bool = message.get("more_body", False)
+        self._traffic["in"] += len(first)
         data = request_head(self._http.method, self._target, [("host", "agent"), *headers, *framing])
         data += _framed(first, chunked, last=not more)
         connection = await self._begin(data)
@@ -149,6 +160,7 @@ class Relay(Response):
                 return
             if more:
                 more = message.get("more_body", False)
+                self._traffic["in"] += len(message.get("body", b""))
                 await connection.send(_framed(message.get("body", b""), chunked, last=not more))
 
     async def _pass_answer(self, connection: AgentConnection, send: Send) -> None:
@@ -158,6 +170,7 @@ class Relay(Response):
                     headers = [(name, value) for name, value in event.headers if name.lower() not in _HOP_BY_HOP]
                     await send({"type": "http.response.start", "status": event.status, "headers": headers})
                 elif isinstance(event, bytes):
+                    self._traffic["out"] += len(event)
                     await send({"type": "http.response.body", "body": event, "more_body": True})
                 else:
                     await send({"type": "http.response.body", "body": b""})

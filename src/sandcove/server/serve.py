@@ -16,6 +16,7 @@ from sandcove.home import Home
 from sandcove.runtimes.local.runtime import LocalRuntime
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.app import Server
+from sandcove.server.audit import Audit
 from sandcove.server.config import Settings
 from sandcove.server.database import Database
 from sandcove.server.keys import Keys
@@ -65,7 +66,10 @@ async def _serve(
     sandboxes = Sandboxes(home, runtime, Registry(database), settings.sleep_after)
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
-    server = Server(sandboxes, home, settings, zygote_pid=lambda: runtime.zygote.pid, keys=keys, tokens=tokens)
+    audit = Audit(home.audit_log)
+    server = Server(
+        sandboxes, home, settings, zygote_pid=lambda: runtime.zygote.pid, keys=keys, tokens=tokens, audit=audit
+    )
     loop = asyncio.get_running_loop()
     whole = asyncio.current_task()
     assert whole is not None
@@ -127,6 +131,7 @@ async def _serve(
     finally:
         await runtime.close()
         database.close()
+        audit.close()
     _log.info("stopped")
 
 

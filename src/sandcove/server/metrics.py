@@ -1,0 +1,78 @@
+"""What the server counts, as Prometheus reads it. The library, an extra, is imported when metrics are wanted."""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+    from sandcove.server.lifecycle import Sandboxes
+
+__all__ = ["Metrics", "metrics_of"]
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
+STATES = ("starting", "running", "sleeping", "asleep", "destroying")
+
+
+def metrics_of(sandboxes: Sandboxes, traffic: Counts[str]) -> Metrics | None:
+    """The server's metrics; None where prometheus-client is not installed."""
+    try:
+        import prometheus_client  # noqa: F401 - looks whether it is there
+    except ImportError:
+        return None
+    return Metrics(sandboxes, traffic)
+
+
+class Metrics:
+    """Requests are counted as they end; the rest is read when it is asked for."""
+
+    def __init__(self, sandboxes: Sandboxes, traffic: Counts[str]) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Histogram
+
+        self._sandboxes = sandboxes
+        self._traffic = traffic
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self._requests = Counter(
+            "sandcove_requests",
+            "Requests that have ended, by route, method and status.",
+            ["route", "method", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "sandcove_request_seconds",
+            "How long requests took to the end of their answers.",
+            ["route", "method"],
+            registry=self._registry,
+            buckets=BUCKETS,
+        )
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        self._requests.labels(route, method, status).inc()
+        self._seconds.labels(route, method).observe(seconds)
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format 0.0.4."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the library."""
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+        states = GaugeMetricFamily("sandcove_sandboxes", "Sandboxes by state.", labels=["state"])
+        for state, number in {**dict.fromkeys(STATES, 0), **self._sandboxes.states()}.items():
+            states.add_metric([state], number)
+        yield states
+        for what, number in self._sandboxes.counts.items():
+            yield CounterMetricFamily(f"sandcove_sandboxes_{what}", f"Sandboxes that were {what}.", value=number)
+        relayed = CounterMetricFamily(
+            "sandcove_relay_bytes", "Bytes of bodies relayed to sandboxes.", labels=["direction"]
+        )
+        for direction, number in self._traffic.items():
+            relayed.add_metric([direction], number)
+        yield relayed
