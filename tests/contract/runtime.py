@@ -189,7 +189,7 @@ SERVE = """
 import socket, sys, time
 time.sleep(float(sys.argv[3]))
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
-with socket.create_server((sys.argv[1], int(sys.argv[2])), family=family) as server:
+with socket.create_server((sys.argv[1], int(sys.argv[2])), family=family, backlog=1024) as server:
     print("listening", flush=True)
     while True:
         peer, address = server.accept()
@@ -246,8 +246,11 @@ async def many_connect_at_once(bench: Bench) -> None:
     room = await bench.open("a")
     await serve(bench, "a", "127.0.0.1", 3000)
     words = [str(number).encode() for number in range(600)]
-    socks = await asyncio.gather(*(room.connect(3000, wait=10) for _ in words))
-    answers = await asyncio.gather(*(said(sock, word) for sock, word in zip(socks, words, strict=True)))
+
+    async def talk(word: bytes) -> bytes:
+        return await said(await room.connect(3000, wait=10), word)
+
+    answers = await asyncio.gather(*map(talk, words))
     assert answers == [b"127.0.0.1 says " + word for word in words]
 
 
