@@ -26,6 +26,7 @@ from sandcove.client.execution import CodeEvent, Execution, ExecutionError, Logs
 from sandcove.client.results import (
     ExecEvent,
     ExecResult,
+    ExposedPort,
     FileInfo,
     GitCheckout,
     GitProgress,
@@ -94,6 +95,7 @@ __all__ = [
     "Execution",
     "ExecutionError",
     "ExecutionTimeoutError",
+    "ExposedPort",
     "FileInfo",
     "FileSystemError",
     "GitCheckout",

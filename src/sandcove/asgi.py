@@ -164,11 +164,15 @@ def application(routes: list[BaseRoute]) -> ASGIApp:
     return app
 
 
-def prepare(app: ASGIApp) -> uvicorn.Config:
-    """Loads all that serving `app` needs, so that a fork of this process imports nothing."""
+def prepare(app: ASGIApp, http: type[asyncio.Protocol] | None = None) -> uvicorn.Config:
+    """Loads all that serving `app` needs, so that a fork of this process imports nothing.
+
+    Args:
+        http: the protocol of a connection, if it is not uvicorn's own.
+    """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=http or "httptools",
         ws="none",
         loop="none",
         lifespan="off",
@@ -196,10 +200,16 @@ class Listener:
         """How many connections are open."""
         return len(self._server.server_state.connections)
 
-    async def start(self, *sockets: socket.socket) -> None:
+    async def start(self, *sockets: socket.socket, protocol: Callable[[], asyncio.Protocol] | None = None) -> None:
+        """Serves these.
+
+        Args:
+            protocol: of a new connection, if it is not the application's at once; it may hand over to `protocol()`.
+        """
         loop = asyncio.get_running_loop()
+        make = protocol or self.protocol
         for sock in sockets:
-            self._servers.append(await loop.create_server(self.protocol, sock=sock, backlog=self._config.backlog))
+            self._servers.append(await loop.create_server(make, sock=sock, backlog=self._config.backlog))
 
     def protocol(self) -> asyncio.Protocol:
         """A protocol for one more connection."""

@@ -8,6 +8,7 @@ home/
   templates/        read-only lower layers that rooms share
   sandboxes/<id>/   one sandbox's files: upper layers of its mounts, its agent's saved state
   run/<id>.sock     the agents' Unix sockets; <id>.rest while its sandbox falls asleep
+  previews.port     the port of 127.0.0.1 at which the local server's previews are
   spare/            a room made ahead for the next sandbox
   trash/            what is being deleted
 """
@@ -70,6 +71,10 @@ class Home:
     @property
     def registry(self) -> Path:
         return self.path / "registry.db"
+
+    @property
+    def previews_port(self) -> Path:
+        return self.path / "previews.port"
 
     @property
     def templates(self) -> Path:

@@ -18,6 +18,9 @@ from sandcove.home import Home
 from sandcove.server.agents import Agents
 from sandcove.server.config import Settings
 from sandcove.server.lifecycle import Sandbox, Sandboxes
+from sandcove.server.port_calls import port_routes
+from sandcove.server.preview.api import without_previews
+from sandcove.server.preview.previews import Previews
 from sandcove.server.relay import Relay
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.clock import timestamp
@@ -34,16 +37,23 @@ class Server:
     """The server wire over `sandboxes`. `stop` is set when a caller asks the server to end."""
 
     def __init__(
-        self, sandboxes: Sandboxes, home: Home, settings: Settings, zygote_pid: Callable[[], int | None]
+        self,
+        sandboxes: Sandboxes,
+        home: Home,
+        settings: Settings,
+        zygote_pid: Callable[[], int | None],
+        previews: Previews,
     ) -> None:
         self._sandboxes = sandboxes
         self._home = home
         self._settings = settings
         self._zygote_pid = zygote_pid
+        self.ports = previews.ports
+        self.base = previews.base
         self._agents = Agents()
         self._started_at = timestamp()
         self.stop = asyncio.Event()
-        self.app: ASGIApp = application(self._routes())
+        self.app: ASGIApp = without_previews(application(self._routes()), previews.domain)
 
     async def info(self, _: Request) -> Response:
         running = len(self._sandboxes.running())
@@ -84,25 +94,25 @@ class Server:
         return json(SandboxList(sandboxes=infos, count=len(infos)))
 
     async def get(self, http: Request) -> Response:
-        return self._answer(http, self._named(http))
+        return self._answer(http, self.named(http))
 
     async def destroy(self, http: Request) -> Response:
-        sandbox = self._named(http)
+        sandbox = self.named(http)
         await self._sandboxes.destroy(sandbox)
         return json({"success": True, "id": sandbox.record.id})
 
     async def wake(self, http: Request) -> Response:
-        sandbox = self._named(http)
+        sandbox = self.named(http)
         await self._sandboxes.wake(sandbox)
         return self._answer(http, sandbox)
 
     async def sleep(self, http: Request) -> Response:
-        sandbox = self._named(http)
+        sandbox = self.named(http)
         await self._sandboxes.sleep(sandbox)
         return self._answer(http, sandbox)
 
     async def relay(self, http: Request) -> Response:
-        sandbox = self._named(http)
+        sandbox = self.named(http)
         if sandbox.room is None:
             await self._sandboxes.wake(sandbox)
         target = "/api/" + quote(http.path_params["rest"])
@@ -110,7 +120,7 @@ class Server:
             target += "?" + query.decode("latin-1")
         return Relay(http, self._agents, sandbox.socket, target, lambda: self._sandboxes.wake(sandbox))
 
-    def _named(self, http: Request) -> Sandbox:
+    def named(self, http: Request) -> Sandbox:
         return self._sandboxes.get(http.path_params["id"])
 
     def _answer(self, http: Request, sandbox: Sandbox, status: int = 200) -> Response:
@@ -118,7 +128,8 @@ class Server:
 
     def _routes(self) -> list[BaseRoute]:
         return [
-            # The first that is tried: all that happens inside a sandbox goes this way.
+            *port_routes(self),
+            # All that happens inside a sandbox goes this way.
             Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=_ALL_METHODS),
             route("GET", "/v1/server", self.info),
             route("POST", "/v1/server/stop", self.stop_server),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -54,6 +55,10 @@ class Registry:
             "last_active_at text not null, anonymous integer not null, sleep_after integer not null, "
             "labels text not null, destroying integer not null, note text) strict"
         )
+        self._db.execute(
+            "create table if not exists ports (uid text not null, port integer not null, name text, token text, "
+            "exposed_at text not null, ended integer not null, primary key (uid, port)) strict"
+        )
         self._db.execute(f"pragma user_version = {_SCHEMA}")
         path.chmod(0o600)
 
@@ -77,7 +82,7 @@ class Registry:
 
     def put(self, record: Record) -> None:
         """Writes a record, new or changed; returns when it is written down."""
-        self._write(
+        self.write(
             "insert or replace into sandboxes "
             "(id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note) "
             "values (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -94,9 +99,15 @@ class Registry:
         )
 
     def remove(self, sandbox_id: str) -> None:
-        self._write("delete from sandboxes where id = ?", (sandbox_id,))
+        self.write("delete from ports where uid = ?", (sandbox_id,))
+        self.write("delete from sandboxes where id = ?", (sandbox_id,))
 
-    def _write(self, statement: str, values: tuple[str | int | bool | None, ...]) -> None:
+    def read(self, query: str, values: tuple[str | int | None, ...]) -> list[Any]:
+        """The rows that a query finds."""
+        return self._db.execute(query, values).fetchall()
+
+    def write(self, statement: str, values: tuple[str | int | bool | None, ...]) -> None:
+        """Raises `ServiceUnavailableError` when the disk is full."""
         try:
             self._db.execute(statement, values)
         except sqlite3.OperationalError as error:

@@ -15,8 +15,12 @@ from sandcove.home import Home
 from sandcove.runtimes.local.runtime import LocalRuntime
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.app import Server
+from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
 from sandcove.server.lifecycle import Sandboxes
+from sandcove.server.ports import Ports
+from sandcove.server.preview.api import ApiConnection
+from sandcove.server.preview.previews import Previews
 from sandcove.server.reaper import reap, wait_until_idle
 from sandcove.server.registry import Registry
 from sandcove.trees import delete_tree
@@ -44,15 +48,18 @@ async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, 
     runtime = LocalRuntime(home, zygote=zygote)
     registry = Registry(home.registry)
     sandboxes = Sandboxes(home, runtime, registry, settings.sleep_after)
-    server = Server(sandboxes, home, settings, lambda: runtime.zygote.pid)
+    previews = Previews(sandboxes, Ports(registry), home)
+    server = Server(sandboxes, home, settings, lambda: runtime.zygote.pid, previews)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop.set)
     try:
         await runtime.start()
         await sandboxes.restore()
-        listener = Listener(prepare(server.app))
-        await listener.start(_bind(home.server_socket))
+        listener = Listener(prepare(server.app, ApiConnection))
+        front = previews.serve_with(listener, LOCAL)
+        await listener.start(_bind(home.server_socket), protocol=front)
+        await previews.start()
         _log.info("serving on %s (pid %d)", home.server_socket, os.getpid())
         ready()
         async with asyncio.TaskGroup() as group:
@@ -61,7 +68,9 @@ async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, 
                 group.create_task(asyncio.to_thread(_empty_trash, home.trash)),
             ]
             if auto and settings.idle_stop > 0:
-                tasks.append(group.create_task(_stop_when_idle(server, sandboxes, listener, settings.idle_stop)))
+                tasks.append(
+                    group.create_task(_stop_when_idle(server, sandboxes, listener, previews.ports, settings.idle_stop))
+                )
             await server.stop.wait()
             _log.info("stopping")
             for task in tasks:
@@ -69,6 +78,7 @@ async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, 
         # New calls find no socket and start another server, which waits for this one's lock to be gone.
         home.server_socket.unlink(missing_ok=True)
         await listener.stop(0.1)
+        await previews.close()
         await sandboxes.close()
         await listener.stop(STOP_GRACE)
     finally:
@@ -77,8 +87,10 @@ async def _serve(home: Home, settings: Settings, zygote: Zygote, *, auto: bool, 
     _log.info("stopped")
 
 
-async def _stop_when_idle(server: Server, sandboxes: Sandboxes, listener: Listener, seconds: float) -> None:
-    await wait_until_idle(sandboxes, listener, seconds)
+async def _stop_when_idle(
+    server: Server, sandboxes: Sandboxes, listener: Listener, ports: Ports, seconds: float
+) -> None:
+    await wait_until_idle(sandboxes, listener, ports, seconds)
     _log.info("unused for %g s", seconds)
     server.stop.set()
 

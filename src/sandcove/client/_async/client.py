@@ -19,7 +19,15 @@ from sandcove.home import Home
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.http import quote
-from sandcove.wire.models import CreateSandbox, SandboxInfo, SandboxList, ServerInfo
+from sandcove.wire.models import (
+    CreateSandbox,
+    ExposedPort,
+    ExposePort,
+    PortList,
+    SandboxInfo,
+    SandboxList,
+    ServerInfo,
+)
 
 __all__ = ["JSON", "AsyncClient", "answer", "raise_for_error"]
 
@@ -124,6 +132,18 @@ class AsyncClient:
     async def destroy(self, sandbox_id: str) -> None:
         """Destroys a sandbox and its files."""
         await self.call("DELETE", f"/v1/sandboxes/{sandbox_id}", dict)
+
+    async def expose(self, sandbox_id: str, request: ExposePort) -> ExposedPort:
+        """Exposes a port of a sandbox."""
+        return await self.call("POST", f"/v1/sandboxes/{sandbox_id}/ports", ExposedPort, encode(request))
+
+    async def unexpose(self, sandbox_id: str, port: int) -> None:
+        """Takes that back."""
+        await self.call("DELETE", f"/v1/sandboxes/{sandbox_id}/ports/{port}", dict)
+
+    async def ports(self, sandbox_id: str) -> PortList:
+        """The exposed ports of a sandbox."""
+        return await self.call("GET", f"/v1/sandboxes/{sandbox_id}/ports", PortList, repeatable=True)
 
     # --- how they reach it ---
 
