@@ -3,6 +3,7 @@
 By path:
     /echo           the request as JSON: method, target, headers, the body's length, digest and trailers
     /raw?...        answers with the bytes that the query has, hexadecimal, and closes
+    /count          how many requests have come
     /long           a head that is too long
     /slow           two events, the second when /go was asked for
     /send?n         n bytes, with a length
@@ -26,6 +27,8 @@ from typing import Any
 __all__ = ["serve"]
 
 GO = threading.Event()
+LOCK = threading.Lock()
+COUNT = [0]
 
 
 def read_head(reader: BufferedReader[Any]) -> list[str]:
@@ -75,6 +78,12 @@ def talk(sock: socket.socket) -> None:
         if path == "/raw":
             sock.sendall(bytes.fromhex(query))
             return
+        with LOCK:
+            COUNT[0] += 1
+        if path == "/count":
+            count = str(COUNT[0]).encode()
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(count), count))
+            continue
         if path == "/long":
             sock.sendall(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n")
             return

@@ -24,7 +24,7 @@ _HOP_BY_HOP = frozenset(
 )
 _FRAMING = frozenset({b"content-length", b"host"})
 # What only a proxy may say. A gateway interface reads `_` and `-` alike, so both are taken away.
-_PLATFORM = frozenset({"forwarded", "x-real-ip", "x-original-url", "x-sandbox-name"})
+_PLATFORM = frozenset({b"forwarded", b"proxy", b"x-real-ip", b"x-original-url", b"x-sandbox-name"})
 _KEY = re.compile(rb"bearer[ \t]+(?:sck|scs)_", re.IGNORECASE)
 _NEVER_TRAILERS = frozenset(
     {
@@ -75,12 +75,12 @@ def request_head(request: Request, origin: Origin) -> bytes:
     lines = [b"%b %b HTTP/1.1\r\nhost: localhost:%d\r\n" % (request.method, origin.path.encode(), origin.port)]
     forwarded: list[bytes] = []
     for name, value in request.headers:
-        if name in _HOP_BY_HOP or name in _FRAMING or name in request.connection:
+        alike = name.replace(b"_", b"-")
+        if alike in _HOP_BY_HOP or alike in _FRAMING or name in request.connection:
             continue
         if name == b"authorization" and _KEY.match(value):
             continue
-        plain = name.decode().replace("_", "-")
-        if plain in _PLATFORM or plain.startswith("x-forwarded-"):
+        if alike in _PLATFORM or alike.startswith(b"x-forwarded-"):
             if origin.trusted and name.startswith(b"x-forwarded-"):
                 forwarded.append(name)
             else:
@@ -162,10 +162,10 @@ def trailers(fields: Headers) -> Headers:
     """Those that may follow a body: none that says how it is framed, routed or allowed."""
     kept = []
     for name, value in fields:
-        plain = name.decode().replace("_", "-")
+        alike = name.replace(b"_", b"-")
         if name in _HOP_BY_HOP or name in _FRAMING or name in _NEVER_TRAILERS:
             continue
-        if plain not in _PLATFORM and not plain.startswith("x-forwarded-"):
+        if alike not in _PLATFORM and not alike.startswith(b"x-forwarded-"):
             kept.append((name, value))
     return kept
 
