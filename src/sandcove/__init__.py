@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandcove._version import __version__
 from sandcove.client._sync.context import CodeContext
+from sandcove.client._sync.fetch import FetchResponse
 from sandcove.client._sync.process import Process
 from sandcove.client._sync.sandbox import Sandbox, get_sandbox, list_sandboxes
 from sandcove.client._sync.session import Session
@@ -72,12 +73,14 @@ from sandcove.errors import (
 
 if TYPE_CHECKING:
     from sandcove.client._async.context import AsyncCodeContext
+    from sandcove.client._async.fetch import AsyncFetchResponse
     from sandcove.client._async.process import AsyncProcess
     from sandcove.client._async.sandbox import AsyncSandbox, async_list_sandboxes, get_async_sandbox
     from sandcove.client._async.session import AsyncSession
 
 __all__ = [
     "AsyncCodeContext",
+    "AsyncFetchResponse",
     "AsyncProcess",
     "AsyncSandbox",
     "AsyncSession",
@@ -96,6 +99,7 @@ __all__ = [
     "ExecutionError",
     "ExecutionTimeoutError",
     "ExposedPort",
+    "FetchResponse",
     "FileInfo",
     "FileSystemError",
     "GitCheckout",
@@ -143,6 +147,7 @@ __all__ = [
 
 _LAZY = {
     "AsyncCodeContext": "sandcove.client._async.context",
+    "AsyncFetchResponse": "sandcove.client._async.fetch",
     "AsyncProcess": "sandcove.client._async.process",
     "AsyncSandbox": "sandcove.client._async.sandbox",
     "AsyncSession": "sandcove.client._async.session",

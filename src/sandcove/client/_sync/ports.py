@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import Client
+from sandcove.client._sync.fetch import FetchResponse, fetch
+from sandcove.client._sync.io import Input
 from sandcove.client.check import check_flag, check_port, check_port_name, check_port_token
+from sandcove.client.fetch import Headers
 from sandcove.client.results import ExposedPort
 from sandcove.errors import InvalidRequestError
 from sandcove.wire import models
@@ -61,6 +64,32 @@ class Ports:
         """Those that are exposed, by number."""
         client, sandbox_id = self._server()
         return [ExposedPort.of(port) for port in (client.ports(sandbox_id)).ports]
+
+    def fetch(
+        self,
+        url: str,
+        port: int,
+        *,
+        method: str = "GET",
+        headers: Headers | None = None,
+        body: Input | None = None,
+    ) -> FetchResponse:
+        """Sends a request to what listens on a port of the sandbox, exposed or not, through the server.
+
+        Args:
+            url: a path with its query, or ``http://localhost:{port}/...``.
+            port: 1 to 65535.
+            method: an HTTP method.
+            headers: names and values.
+            body: text, bytes, a file object or an iterable of them, which is streamed.
+
+        Raises:
+            PortNotListeningError: nothing listens there; `wait_for_port` waits for it.
+            SandboxNetworkError: the service's answer is no HTTP, or broke off.
+        """
+        check_port(port)
+        client, sandbox_id = self._server()
+        return fetch(client, sandbox_id, port, url=url, method=method, headers=headers, body=body)
 
     def _server(self) -> tuple[Client, str]:
         """The server's client and the sandbox's id; the sandbox exists."""

@@ -55,6 +55,7 @@ class Page:
             f"content-type: {kind}",
             f"content-length: {len(body)}",
             "cache-control: no-store",
+            f"x-sandcove-error: {self.code}",
             "content-security-policy: default-src 'none'; style-src 'unsafe-inline'",
             "x-content-type-options: nosniff",
         ]

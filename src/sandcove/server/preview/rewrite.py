@@ -125,7 +125,7 @@ def answer_head(
     lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
     told_length = False
     for name, value in response.headers:
-        if name in _HOP_BY_HOP or (name in response.connection and name not in _FRAMING):
+        if name in _HOP_BY_HOP or name == b"x-sandcove-error" or (name in response.connection and name not in _FRAMING):
             continue
         if name == b"content-length":
             if told_length or not length:
