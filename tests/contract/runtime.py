@@ -193,7 +193,9 @@ with socket.create_server((sys.argv[1], int(sys.argv[2])), family=family, backlo
     print("listening", flush=True)
     while True:
         peer, address = server.accept()
-        peer.sendall(f"{address[0]} says {peer.recv(100).decode()}".encode())
+        word = peer.recv(100).decode()
+        print(word or "nothing", file=open("/tmp/served", "a"), flush=True)
+        peer.sendall(f"{address[0]} says {word}".encode())
         peer.close()
 """
 
@@ -230,6 +232,15 @@ async def connect_reaches_what_listens_inside(bench: Bench) -> None:
     assert await said(await rooms[1].connect(1), b"four") == b"::1 says four"
     with pytest.raises(PortNotListeningError, match="nothing listens on port 65535 of the sandbox;"):
         await rooms[1].connect(65535)
+
+
+async def connect_makes_one_connection(bench: Bench) -> None:
+    room = await bench.open("a")
+    await serve(bench, "a", "127.0.0.1", 3000)
+    for number in range(20):
+        assert await said(await room.connect(3000), b"%d" % number) == b"127.0.0.1 says %d" % number
+    log = str((await bench.call("a", "/api/execute", id="default", command="cat /tmp/served"))["stdout"])
+    assert log.split() == [str(number) for number in range(20)]
 
 
 async def connect_waits_as_long_as_it_is_told(bench: Bench) -> None:
@@ -292,6 +303,7 @@ CONTRACT: list[Callable[[Bench], Awaitable[None]]] = [
     a_room_that_can_t_be_made_is_refused,
     the_isolation_that_is_told_is_real,
     connect_reaches_what_listens_inside,
+    connect_makes_one_connection,
     connect_waits_as_long_as_it_is_told,
     many_connect_at_once,
     connect_ends_with_the_room,

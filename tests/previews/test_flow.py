@@ -54,7 +54,7 @@ def test_a_gibibyte_down_with_flat_memory(home: Path, preview: Preview) -> None:
         assert wire.head()[0] == 200
         left, buffer, turn = GIB, memoryview(bytearray(1 << 20)), 0
         while left:
-            got = wire._reader.readinto(buffer[: min(left, len(buffer))])  # type: ignore[attr-defined]
+            got = wire._reader.readinto(buffer[: min(left, len(buffer))])
             assert got
             left -= got
             turn += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import select
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -53,27 +54,30 @@ class Dialler:
         if not self._may():
             self._answer(Dialled(dial.number, RESTING), None)
             return
-        # Loopback connects at once, or refuses at once: only what takes longer is worth a task.
-        for family, host in _ADDRESSES:
-            sock = _new(family)
+        # Loopback connects at once, or refuses at once: what takes longer is worth a task.
+        sock = _new(socket.AF_INET)
+        if sock is None or sock.connect_ex(("127.0.0.1", dial.port)) not in (0, errno.EINPROGRESS):
             if sock is not None:
-                if sock.connect_ex((host, dial.port)) == 0:
-                    self._answer(Dialled(dial.number, 0), sock)
-                    return
                 sock.close()
-        self._group.create_task(self._persist(dial))
+            self._group.create_task(self._persist(dial))
+        elif _connected(sock):
+            self._answer(Dialled(dial.number, 0), sock)
+        else:
+            self._group.create_task(self._persist(dial, sock))
 
-    async def _persist(self, dial: Dial) -> None:
+    async def _persist(self, dial: Dial, begun: socket.socket | None = None) -> None:
+        """Tries until it is connected or the time is over; `begun`: a socket that is connecting already."""
         pause, longest = _PAUSES
         end = self._loop.time() + dial.wait / 1000
         while True:
             error = errno.ECONNREFUSED
             for family, host in _ADDRESSES:
-                sock = _new(family)
+                sock, begun = begun or _new(family), None
                 if sock is None:
                     continue
                 try:
                     async with asyncio.timeout(_PATIENCE):
+                        # Of one that is connecting already this waits for the end.
                         await self._loop.sock_connect(sock, (host, dial.port))
                 except TimeoutError:
                     sock.close()
@@ -118,3 +122,9 @@ def _new(family: socket.AddressFamily) -> socket.socket | None:
         return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, socket.IPPROTO_TCP)
     except OSError:
         return None  # no IPv6 here, or no descriptor is free
+
+
+def _connected(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return poll.poll(0) == [(sock.fileno(), select.POLLOUT)]
