@@ -47,7 +47,7 @@ class Front(asyncio.Protocol):
         self._opening: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
         self._upstream_key: object = None
-        self._host_mode = False
+        self._host = ""
         self._full = self._clogged = self._ended = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -130,17 +130,21 @@ class Front(asyncio.Protocol):
             self._answer(None, wrong(error.status, str(error)), close=True)
             return
         found = self._gate.find(request, self, self._caller)
-        if found is None and self._api is not None and not self._host_mode:
+        if found is None and self._api is not None and not self._host:
             self._hand_over(self._api)
             return
         del self._buffer[: end + 4]
         self._stop_waiting()
-        if found is None or (self._host_mode and not self._gate.is_preview_host(request.host)):
+        if request.host != self._host:
+            if self._gate.is_preview_host(request.host):
+                self._host = request.host
+            elif self._host:
+                found = None
+        if found is None:
             found = misdirected()
         if isinstance(found, Page):
             self._answer(request, found, close=not request.keep_alive or request.length != 0 or found.status == 421)
             return
-        self._host_mode = self._host_mode or self._gate.is_preview_host(request.host)
         self._start(request, found)
 
     def _hand_over(self, api: Callable[[], asyncio.Protocol]) -> None:

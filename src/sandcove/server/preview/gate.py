@@ -108,14 +108,12 @@ class Gate:
         return Target(sandbox, origin, self._ports)
 
     def _exposure(self, label: Label) -> Exposure | None:
-        found = self._ports.find(label.rest, label.port)
-        if found is not None and found.token is None:
-            return found
         if (pair := label.with_token()) is not None:
             found = self._ports.find(pair[0], label.port)
             if found is not None and found.token is not None and hmac.compare_digest(found.token, pair[1]):
                 return found
-        return None
+        found = self._ports.find(label.rest, label.port)
+        return found if found is not None and found.token is None else None
 
     def _proxied(self, front: Front, name: str, port: int, *, prefix: str, path: str) -> Target | Page:
         if not 0 < port < 65536:
