@@ -3,6 +3,7 @@
 unit/ property/   pure functions, no sandbox
 contract/         what every runtime must do
 server/ client/   real servers, real sandboxes
+previews/         HTTP from outside to what listens in a sandbox, by raw sockets too
 agent/            the agent by its wire, in real sandboxes
 kernels/          kernels as plain programs, no sandbox; gallery.py: cells as the plotting libraries show them
 security/         escapes that must fail

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandcove._version import __version__
 from sandcove.client._sync.context import CodeContext
+from sandcove.client._sync.fetch import FetchResponse
 from sandcove.client._sync.process import Process
 from sandcove.client._sync.sandbox import Sandbox, get_sandbox, list_sandboxes
 from sandcove.client._sync.session import Session
@@ -26,6 +27,7 @@ from sandcove.client.execution import CodeEvent, Execution, ExecutionError, Logs
 from sandcove.client.results import (
     ExecEvent,
     ExecResult,
+    ExposedPort,
     FileInfo,
     GitCheckout,
     GitProgress,
@@ -54,6 +56,9 @@ from sandcove.errors import (
     NotFoundError,
     PathExistsError,
     PathNotFoundError,
+    PortAlreadyExposedError,
+    PortNotExposedError,
+    PortNotListeningError,
     ProcessAlreadyExistsError,
     ProcessEndedError,
     ProcessNotFoundError,
@@ -72,12 +77,14 @@ from sandcove.errors import (
 
 if TYPE_CHECKING:
     from sandcove.client._async.context import AsyncCodeContext
+    from sandcove.client._async.fetch import AsyncFetchResponse
     from sandcove.client._async.process import AsyncProcess
     from sandcove.client._async.sandbox import AsyncSandbox, async_list_sandboxes, get_async_sandbox
     from sandcove.client._async.session import AsyncSession
 
 __all__ = [
     "AsyncCodeContext",
+    "AsyncFetchResponse",
     "AsyncProcess",
     "AsyncSandbox",
     "AsyncSession",
@@ -95,6 +102,8 @@ __all__ = [
     "Execution",
     "ExecutionError",
     "ExecutionTimeoutError",
+    "ExposedPort",
+    "FetchResponse",
     "FileInfo",
     "FileSystemError",
     "ForbiddenError",
@@ -111,6 +120,9 @@ __all__ = [
     "NotFoundError",
     "PathExistsError",
     "PathNotFoundError",
+    "PortAlreadyExposedError",
+    "PortNotExposedError",
+    "PortNotListeningError",
     "Process",
     "ProcessAlreadyExistsError",
     "ProcessEndedError",
@@ -143,6 +155,7 @@ __all__ = [
 
 _LAZY = {
     "AsyncCodeContext": "sandcove.client._async.context",
+    "AsyncFetchResponse": "sandcove.client._async.fetch",
     "AsyncProcess": "sandcove.client._async.process",
     "AsyncSandbox": "sandcove.client._async.sandbox",
     "AsyncSession": "sandcove.client._async.session",

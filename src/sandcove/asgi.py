@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Set as AbstractSet
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
@@ -195,11 +194,15 @@ def application(
     return app
 
 
-def prepare(app: ASGIApp) -> uvicorn.Config:
-    """Loads all that serving `app` needs, so that a fork of this process imports nothing."""
+def prepare(app: ASGIApp, http: type[asyncio.Protocol] | None = None) -> uvicorn.Config:
+    """Loads all that serving `app` needs, so that a fork of this process imports nothing.
+
+    Args:
+        http: the protocol of a connection, if it is not uvicorn's own.
+    """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=http or "httptools",
         ws="none",
         loop="none",
         lifespan="off",
@@ -237,24 +240,23 @@ class Listener:
         self,
         *sockets: socket.socket,
         tls: SSLContext | None = None,
-        protocol: type[asyncio.Protocol] | None = None,
+        protocol: Callable[[], asyncio.Protocol] | None = None,
     ) -> None:
         """Serves connections to these sockets.
 
         Args:
-            protocol: the class of their protocols, uvicorn's if not given.
+            protocol: of a new connection, if it is not the application's at once; it may hand over to `protocol()`.
         """
         loop = asyncio.get_running_loop()
-        make = partial(self.protocol, protocol)
+        make = protocol or self.protocol
         within: dict[str, Any] = {} if tls is None else {"ssl_handshake_timeout": 10, "ssl_shutdown_timeout": 5}
         for sock in sockets:
             server = await loop.create_server(make, sock=sock, backlog=self._config.backlog, ssl=tls, **within)
             self._servers.append(server)
 
-    def protocol(self, of: type[asyncio.Protocol] | None = None) -> asyncio.Protocol:
+    def protocol(self) -> asyncio.Protocol:
         """A protocol for one more connection."""
-        made: Any = of or self._config.http_protocol_class
-        return made(  # type: ignore[no-any-return]
+        return self._config.http_protocol_class(  # type: ignore[call-arg]
             config=self._config, server_state=self._server.server_state, app_state={}
         )
 

@@ -11,14 +11,16 @@
     │   ├── SessionNotFoundError      SESSION_NOT_FOUND        404
     │   ├── ProcessNotFoundError      PROCESS_NOT_FOUND        404
     │   ├── ContextNotFoundError      CONTEXT_NOT_FOUND        404
-    │   └── PathNotFoundError         PATH_NOT_FOUND           404
+    │   ├── PathNotFoundError         PATH_NOT_FOUND           404
+    │   └── PortNotExposedError       PORT_NOT_EXPOSED         404
     ├── MethodNotAllowedError         METHOD_NOT_ALLOWED       405
     ├── ConflictError                 CONFLICT                 409
     │   ├── SessionAlreadyExistsError SESSION_EXISTS           409
     │   ├── ProcessAlreadyExistsError PROCESS_EXISTS           409
     │   ├── ProcessEndedError         PROCESS_ENDED            409
     │   ├── ContextEndedError         CONTEXT_ENDED            409
-    │   └── PathExistsError           PATH_EXISTS              409
+    │   ├── PathExistsError           PATH_EXISTS              409
+    │   └── PortAlreadyExposedError   PORT_ALREADY_EXPOSED     409
     ├── TooLargeError                 TOO_LARGE                413
     ├── FileSystemError               FILE_SYSTEM_ERROR        422
     ├── GitError                      GIT_ERROR                422
@@ -26,6 +28,7 @@
     ├── CommandFailedError            COMMAND_FAILED           (client only)
     ├── CodeExecutionError            CODE_EXECUTION_ERROR     500
     ├── SandboxNetworkError           NETWORK_ERROR            (client only)
+    ├── PortNotListeningError         PORT_NOT_LISTENING       502
     ├── HostUnsupportedError          HOST_UNSUPPORTED         501
     └── ServiceUnavailableError       SERVICE_UNAVAILABLE      503
         ├── RateLimitedError          RATE_LIMITED             429
@@ -59,6 +62,9 @@ __all__ = [
     "NotFoundError",
     "PathExistsError",
     "PathNotFoundError",
+    "PortAlreadyExposedError",
+    "PortNotExposedError",
+    "PortNotListeningError",
     "ProcessAlreadyExistsError",
     "ProcessEndedError",
     "ProcessNotFoundError",
@@ -170,6 +176,12 @@ class PathNotFoundError(NotFoundError):
     code = "PATH_NOT_FOUND"
 
 
+class PortNotExposedError(NotFoundError):
+    """This port of the sandbox is not exposed."""
+
+    code = "PORT_NOT_EXPOSED"
+
+
 class MethodNotAllowedError(SandboxError):
     """The route exists, but not for this HTTP method."""
 
@@ -236,6 +248,12 @@ class PathExistsError(ConflictError):
     """Something is at this path already."""
 
     code = "PATH_EXISTS"
+
+
+class PortAlreadyExposedError(ConflictError):
+    """This port of the sandbox is exposed already; `details` has its ``url``."""
+
+    code = "PORT_ALREADY_EXPOSED"
 
 
 class TooLargeError(SandboxError):
@@ -315,6 +333,13 @@ class SandboxNetworkError(SandboxError):
     """The connection to the server or the agent failed; the message says which and what to check."""
 
     code = "NETWORK_ERROR"
+    status = 502
+
+
+class PortNotListeningError(SandboxError):
+    """Nothing in the sandbox listens on this TCP port, or what listens does not take connections."""
+
+    code = "PORT_NOT_LISTENING"
     status = 502
 
 

@@ -10,6 +10,7 @@ home/
   templates/        read-only lower layers that rooms share
   sandboxes/<uid>/  one sandbox's files: upper layers of its mounts, its agent's saved state
   run/<uid>.sock    the agents' Unix sockets; <uid>.rest while its sandbox falls asleep
+  previews.port     the port of 127.0.0.1 at which the local server's previews are
   spare/            a room made ahead for the next sandbox
   trash/            what is being deleted
 """
@@ -80,6 +81,10 @@ class Home:
     @property
     def token_secret(self) -> Path:
         return self.path / "token.secret"
+
+    @property
+    def previews_port(self) -> Path:
+        return self.path / "previews.port"
 
     @property
     def templates(self) -> Path:

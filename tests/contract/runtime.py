@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from sandcove.errors import SandboxError
+from sandcove.errors import ContainerNotReadyError, PortNotListeningError, SandboxError
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
 from sandcove.server.relay import ask
 
@@ -47,8 +49,8 @@ class Bench:
         self.rooms.append(room)
         return room
 
-    async def call(self, name: str, path: str, **body: Any) -> Any:
-        return await ask(self.spec(name).socket, "POST", path, body)
+    async def call(self, name: str, target: str, **body: Any) -> Any:
+        return await ask(self.spec(name).socket, "POST", target, body)
 
     async def run(self, name: str, command: str) -> str:
         return str((await self.call(name, "/api/execute", id="default", command=command))["stdout"])
@@ -183,6 +185,97 @@ async def the_isolation_that_is_told_is_real(bench: Bench) -> None:
         assert not Path(marker).exists()
 
 
+SERVE = """
+import socket, sys, time
+time.sleep(float(sys.argv[3]))
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.create_server((sys.argv[1], int(sys.argv[2])), family=family, backlog=1024) as server:
+    print("listening", flush=True)
+    while True:
+        peer, address = server.accept()
+        word = peer.recv(100).decode()
+        print(word or "nothing", file=open("/tmp/served", "a"), flush=True)
+        peer.sendall(f"{address[0]} says {word}".encode())
+        peer.close()
+"""
+
+
+async def serve(bench: Bench, name: str, host: str, port: int, after: float = 0) -> None:
+    """Starts a service that answers one line; it may listen only `after` seconds."""
+    await bench.call(name, "/api/write", path="/tmp/serve.py", content=SERVE)
+    await bench.call(
+        name, "/api/process/start", command=f"exec python3 /tmp/serve.py {host} {port} {after}", sessionId="default"
+    )
+    if not after:
+        await bench.call(name, "/api/wait-for-port", port=port, timeout=10000)
+
+
+async def said(sock: socket.socket, word: bytes) -> bytes:
+    loop = asyncio.get_running_loop()
+    with sock:
+        await loop.sock_sendall(sock, word)
+        answer = b""
+        while piece := await loop.sock_recv(sock, 100):
+            answer += piece
+        return answer
+
+
+async def connect_reaches_what_listens_inside(bench: Bench) -> None:
+    rooms = [await bench.open(name) for name in ("a", "b")]
+    await serve(bench, "a", "127.0.0.1", 3000)
+    await serve(bench, "a", "::1", 65535)
+    await serve(bench, "b", "0.0.0.0", 3000)
+    await serve(bench, "b", "::", 1)
+    assert await said(await rooms[0].connect(3000), b"one") == b"127.0.0.1 says one"
+    assert await said(await rooms[0].connect(65535), b"two") == b"::1 says two"
+    assert await said(await rooms[1].connect(3000), b"three") == b"127.0.0.1 says three"
+    assert await said(await rooms[1].connect(1), b"four") == b"::1 says four"
+    with pytest.raises(PortNotListeningError, match="nothing listens on port 65535 of the sandbox;"):
+        await rooms[1].connect(65535)
+
+
+async def connect_makes_one_connection(bench: Bench) -> None:
+    room = await bench.open("a")
+    await serve(bench, "a", "127.0.0.1", 3000)
+    for number in range(20):
+        assert await said(await room.connect(3000), b"%d" % number) == b"127.0.0.1 says %d" % number
+    log = str((await bench.call("a", "/api/execute", id="default", command="cat /tmp/served"))["stdout"])
+    assert log.split() == [str(number) for number in range(20)]
+
+
+async def connect_waits_as_long_as_it_is_told(bench: Bench) -> None:
+    room = await bench.open("a")
+    start = time.monotonic()
+    with pytest.raises(PortNotListeningError, match=r"nothing listens on port 3000 of the sandbox after 0\.3 s"):
+        await room.connect(3000, wait=0.3)
+    assert 0.2 < time.monotonic() - start < 3
+    await serve(bench, "a", "127.0.0.1", 3000, after=0.5)
+    assert await said(await room.connect(3000, wait=20), b"hello") == b"127.0.0.1 says hello"
+
+
+async def many_connect_at_once(bench: Bench) -> None:
+    room = await bench.open("a")
+    await serve(bench, "a", "127.0.0.1", 3000)
+    words = [str(number).encode() for number in range(600)]
+
+    async def talk(word: bytes) -> bytes:
+        return await said(await room.connect(3000, wait=10), word)
+
+    answers = await asyncio.gather(*map(talk, words))
+    assert answers == [b"127.0.0.1 says " + word for word in words]
+
+
+async def connect_ends_with_the_room(bench: Bench) -> None:
+    room: Room = await bench.open("a")
+    waiting = asyncio.ensure_future(room.connect(3000, wait=60))
+    await asyncio.sleep(0)
+    await room.end()
+    with pytest.raises(ContainerNotReadyError):
+        await waiting
+    with pytest.raises(ContainerNotReadyError):
+        await room.connect(3000)
+
+
 async def close_ends_every_room(bench: Bench) -> None:
     rooms = [await bench.open(name) for name in ("a", "b")]
     await bench.runtime.close()
@@ -209,5 +302,10 @@ CONTRACT: list[Callable[[Bench], Awaitable[None]]] = [
     delete_removes_the_files,
     a_room_that_can_t_be_made_is_refused,
     the_isolation_that_is_told_is_real,
+    connect_reaches_what_listens_inside,
+    connect_makes_one_connection,
+    connect_waits_as_long_as_it_is_told,
+    many_connect_at_once,
+    connect_ends_with_the_room,
     close_ends_every_room,
 ]

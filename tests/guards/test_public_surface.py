@@ -22,6 +22,7 @@ HALVES = [
     (sandcove.AsyncSession, sandcove.Session),
     (sandcove.AsyncProcess, sandcove.Process),
     (sandcove.AsyncCodeContext, sandcove.CodeContext),
+    (sandcove.AsyncFetchResponse, sandcove.FetchResponse),
 ]
 NO_COROUTINES = {"__init__", "exec_stream", "run_code_stream", "stream", "stream_process_logs"}
 """What gives a generator does nothing before that is asked."""

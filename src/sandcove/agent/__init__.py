@@ -25,6 +25,7 @@
     log_stream.py     that as events
     stdin.py          the pipe to a program
     ports.py          what listens
+    dialler.py        connects the server to it
     files.py          files and folders
     file_events.py    a file as events
     transfer.py       files and folders as raw streams

@@ -110,6 +110,11 @@ class Agent:
 
         return counted
 
+    def use(self) -> bool:
+        """Notes that the sandbox is in use, other than by a call; False when it is falling asleep."""
+        self._last = time.monotonic()
+        return not self._resting
+
     def _path(self, path: str, session: str) -> str:
         return self.sessions.get(session).resolve(check_path(path))
 

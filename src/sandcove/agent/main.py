@@ -27,6 +27,7 @@ import anyio._backends._asyncio as anyio_on_asyncio
 from sandcove import linux
 from sandcove.agent.app import Agent
 from sandcove.agent.contexts import Contexts
+from sandcove.agent.dialler import Dialler
 from sandcove.agent.init import Init
 from sandcove.agent.kernel_start import Kernels
 from sandcove.agent.memory import Memory
@@ -104,6 +105,7 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
             group.create_task(start_shell())
             await _listener.start(listener)
             channel.send(b"ready")
+            Dialler(channel, _agent.use, group)
             assert init.ended is not None
             await init.ended
             # Nothing runs any more that a task could wait for.

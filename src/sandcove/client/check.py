@@ -31,6 +31,8 @@ __all__ = [
     "check_path",
     "check_pattern",
     "check_port",
+    "check_port_name",
+    "check_port_token",
     "check_process_id",
     "check_sandbox_id",
     "check_seconds",
@@ -132,6 +134,20 @@ def check_port(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise wrong("port", "a number from 1 to 65535", value)
     return names.check_port(value)
+
+
+def check_port_name(value: object) -> str:
+    """What an exposed port is called."""
+    if not isinstance(value, str):
+        raise wrong("name", "a str", value)
+    return names.check_port_name(value)
+
+
+def check_port_token(value: object) -> str:
+    """The token of a preview's URL."""
+    if not isinstance(value, str):
+        raise wrong("token", "a str of 16 to 40 characters of a-z and 0-9", value)
+    return names.check_port_token(value)
 
 
 def check_signal(value: object) -> str:

@@ -16,6 +16,7 @@ from sandcove.wire.models import Isolation, SandboxState
 __all__ = [
     "ExecEvent",
     "ExecResult",
+    "ExposedPort",
     "FileInfo",
     "GitCheckout",
     "GitProgress",
@@ -57,6 +58,34 @@ class ExecResult(Result, Generic[Output], frozen=True, kw_only=True):
     duration: float
     timestamp: datetime
     truncated: bool = False
+
+
+class ExposedPort(Result, frozen=True, kw_only=True):
+    """A port of a sandbox that can be reached from outside.
+
+    Attributes:
+        url: where; its token is in it, so that whoever has it can come in.
+        port: in the sandbox.
+        name: as it was given, or None.
+        exposed_at: when.
+        public: the URL has no token, and can be guessed.
+    """
+
+    url: str
+    port: int
+    name: str | None
+    exposed_at: datetime
+    public: bool = False
+
+    @classmethod
+    def of(cls, port: models.ExposedPort) -> ExposedPort:
+        return cls(
+            url=port.url,
+            port=port.port,
+            name=port.name,
+            exposed_at=datetime.fromisoformat(port.exposed_at),
+            public=port.public,
+        )
 
 
 class ExecEvent:

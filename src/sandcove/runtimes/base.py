@@ -7,6 +7,7 @@ What every implementation guarantees (tests/contract checks it):
 - When `open` returns, an agent answers on the room's Unix socket.
 - The sandbox's files lie in `RoomSpec.folder` and outlast the room; `Runtime.delete` removes them.
 - `Room.ended` is done when the last process of the room is gone, whatever ended it.
+- `Room.connect` gives a connection to a service in the room that no other room, and nothing on the host, can answer.
 - When the process that holds the runtime dies, by SIGKILL too, its rooms end with it.
 - `open` and `end` of different rooms run side by side.
 
@@ -16,6 +17,7 @@ It may also fork Python kernels for its agents: see `sandcove.wire.kernel`.
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +52,18 @@ class Room(Protocol):
     @property
     def isolation(self) -> Isolation:
         """What isolation was really achieved."""
+
+    async def connect(self, port: int, wait: float = 0.0) -> socket.socket:
+        """A TCP connection to what listens on `port` of the room's loopback, by IPv4 or IPv6; it never blocks.
+
+        Args:
+            port: 1 to 65535.
+            wait: seconds to wait for something to listen.
+
+        Raises:
+            PortNotListeningError: nothing does.
+            ContainerNotReadyError: the room is ending, or its agent does not answer; ``begun`` is false.
+        """
 
     async def end(self) -> None:
         """Ends it with all that runs in it, and returns when it is gone. Its files stay. Repeating it is harmless."""

@@ -28,6 +28,9 @@ from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.metrics import metrics_of
+from sandcove.server.port_calls import port_routes
+from sandcove.server.preview.api import without_previews
+from sandcove.server.preview.previews import Previews
 from sandcove.server.quotas import EXECS, Counted, Quotas
 from sandcove.server.relay import Relay
 from sandcove.server.tokens import Tokens
@@ -64,6 +67,7 @@ class Server:
         keys: Keys,
         tokens: Tokens,
         audit: Audit,
+        previews: Previews,
     ) -> None:
         self.keys = keys
         self.tokens = tokens
@@ -73,16 +77,24 @@ class Server:
         self._home = home
         self._settings = settings
         self._zygote_pid = zygote_pid
+        self.ports = previews.ports
+        self.base = previews.base
         self._agents = Agents()
         self._started_at = timestamp()
         self.stop = asyncio.Event()
         self.addresses: list[str] = []
+        self.ports = previews.ports
+        self.base = previews.base
         self.leases: set[asyncio.Task[Any]] = set()
         self._traffic = Counter({"in": 0, "out": 0})
         # What nobody will ask for is not counted: a server without a TCP listener starts without the library.
         self.metrics = metrics_of(sandboxes, self._traffic) if settings.host else None
-        self.app: ASGIApp = application(self._routes(), as_local, audit.note, self._ended)
-        self.guarded_app: ASGIApp = application(self._routes(), self._guard, audit.note, self._ended)
+
+        def app(around: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+            return without_previews(application(self._routes(), around, audit.note, self._ended), previews.domain)
+
+        self.app: ASGIApp = app(as_local)
+        self.guarded_app: ASGIApp = app(self._guard)
 
     def _guard(self, app: ASGIApp) -> ASGIApp:
         return checked(self.authentication.guard(app), self.stop)
@@ -144,15 +156,15 @@ class Server:
         return json(SandboxList(sandboxes=infos, count=len(infos)))
 
     async def get(self, http: Request) -> Response:
-        return self._answer(http, self._named(http))
+        return self._answer(http, self.named(http))
 
     async def destroy(self, http: Request) -> Response:
-        sandbox = self._named(http)
+        sandbox = self.named(http)
         await self.sandboxes.destroy(sandbox)
         return json({"success": True, "id": sandbox.record.id})
 
     async def wake(self, http: Request) -> Response:
-        sandbox = self._named(http)
+        sandbox = self.named(http)
         await self._wake(http, sandbox)
         return self._answer(http, sandbox)
 
@@ -160,16 +172,16 @@ class Server:
         await self.sandboxes.wake(sandbox, self.quotas.of(caller_of(http.scope)))
 
     async def sleep(self, http: Request) -> Response:
-        sandbox = self._named(http)
+        sandbox = self.named(http)
         await self.sandboxes.sleep(sandbox)
         return self._answer(http, sandbox)
 
     async def create_token(self, http: Request) -> Response:
-        sandbox = self._named(http)
+        sandbox = self.named(http)
         return json(self.tokens.create(sandbox, caller_of(http.scope), await body(http, CreateToken)), 201)
 
     async def relay(self, http: Request) -> Response:
-        sandbox = self._named(http)
+        sandbox = self.named(http)
         if sandbox.room is None:
             await self._wake(http, sandbox)
         rest = http.path_params["rest"]
@@ -195,7 +207,8 @@ class Server:
             found = scope.get("route")
             self.metrics.count("none" if found is None else found.path, scope["method"], status, seconds)
 
-    def _named(self, http: Request) -> Sandbox:
+    def named(self, http: Request) -> Sandbox:
+        """The sandbox that a request's path names."""
         return self.sandboxes.get(http.path_params["id"], caller_of(http.scope))
 
     def _answer(self, http: Request, sandbox: Sandbox, status: int = 200) -> Response:
@@ -203,7 +216,8 @@ class Server:
 
     def _routes(self) -> list[BaseRoute]:
         return [
-            # The first that is tried: all that happens inside a sandbox goes this way.
+            *port_routes(self),
+            # All that happens inside a sandbox goes this way.
             Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=_ALL_METHODS),
             route("GET", "/v1/server", self.info),
             route("POST", "/v1/server/stop", self.stop_server),

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,6 +19,7 @@ from sandcove.server.caller import LOCAL, Caller
 
 if TYPE_CHECKING:
     from sandcove.server.keys import Keys
+    from sandcove.server.preview.head import Request as Head
     from sandcove.server.quotas import Quotas
     from sandcove.server.tokens import Tokens
 
@@ -110,6 +112,17 @@ class Authentication:
                 self._quotas.take(caller.key)
         scope.setdefault("state", {})["caller"] = caller
         return caller
+
+    def check_head(self, request: Head) -> Caller:
+        """The same for a request that no application sees, before it is passed on to a service."""
+        path, _, query = request.target.partition("?")
+        scope: Scope = {
+            "method": request.method.decode("latin-1"),
+            "path": unquote(path),
+            "query_string": query.encode("latin-1"),
+            "headers": [(name.lower(), value) for name, value in request.headers],
+        }
+        return self.check(scope)
 
     def end(self, key_id: str) -> None:
         """Ends the requests that run of this key and of its tokens; but for the one that asks."""

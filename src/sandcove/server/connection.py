@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from sandcove.errors import InvalidRequestError, SandboxError, TooLargeError, error_to_wire
+from sandcove.server.preview.api import ApiConnection
 from sandcove.wire.codec import encode
 
 __all__ = ["MAX_HEAD", "Connection"]
@@ -20,7 +21,7 @@ class _HeadTooLargeError(Exception):
     pass
 
 
-class Connection(HttpToolsProtocol):
+class Connection(ApiConnection):
     """Uvicorn's protocol, which trusts its peer in these things.
 
     Uvicorn bounds idle connections only after their first request, and neither the time nor the size of a head.
@@ -59,6 +60,10 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._fed > MAX_HEAD and not self.transport.is_closing():
             self._refuse(_too_large(), 431)
+
+    def give_up(self) -> None:
+        self._expect_nothing()
+        super().give_up()
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))

@@ -30,6 +30,10 @@ _STEPS = (
       scopes text not null, limits text not null, created_at text not null, expires_at real, revoked_at text,
       last_used_at text) strict
     """,
+    """
+    create table ports (uid text not null, port integer not null, name text, token text, exposed_at text not null,
+      ended integer not null, primary key (uid, port)) strict
+    """,
 )
 """Step n leads from schema n to n + 1; an empty file is schema 0. A step that was released is never changed."""
 
@@ -82,9 +86,9 @@ class Database:
             self._db.execute("rollback")
             raise
 
-    def rows(self, query: str) -> Iterable[tuple[Any, ...]]:
+    def rows(self, query: str, values: tuple[str | int | None, ...] = ()) -> Iterable[tuple[Any, ...]]:
         """What a query finds."""
-        return self._db.execute(query)
+        return self._db.execute(query, values)
 
     def write(self, statement: str, values: tuple[str | int | float | bytes | None, ...]) -> None:
         """Returns when it is written down.

@@ -8,11 +8,19 @@ import errno
 import logging
 import secrets
 import socket
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from sandcove.errors import ConflictError, InvalidRequestError, QuotaExceededError, SandboxError, SandboxNotFoundError
+from sandcove.errors import (
+    ConflictError,
+    ContainerNotReadyError,
+    InvalidRequestError,
+    QuotaExceededError,
+    SandboxError,
+    SandboxNotFoundError,
+)
 from sandcove.home import Home
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
 from sandcove.server.caller import LOCAL, Caller
@@ -44,6 +52,21 @@ class Sandbox:
         self.room: Room | None = None
         self.turn = asyncio.Lock()
         self.destroyed = asyncio.Event()
+        self._uses = 0
+        self._used_at = time.monotonic()
+
+    def enter(self) -> None:
+        """It is in use, by something that the agent knows nothing of, until `leave`."""
+        self._uses += 1
+
+    def leave(self) -> None:
+        self._uses -= 1
+        self._used_at = time.monotonic()
+
+    @property
+    def unused(self) -> float:
+        """Seconds since the last `leave`; 0 while it is in use."""
+        return 0.0 if self._uses else time.monotonic() - self._used_at
 
     def become(self, state: State) -> None:
         self.state = move(self.state, state)
@@ -197,6 +220,32 @@ class Sandboxes:
             self.touch(sandbox, note=sandbox.record.note)
             self.changed.set()
 
+    async def connect(self, sandbox: Sandbox, port: int, wait: float) -> socket.socket:
+        """A connection to what listens on a TCP port of it; wakes it.
+
+        Args:
+            wait: seconds to wait for something to listen.
+
+        Raises:
+            PortNotListeningError: nothing does.
+            SandboxError: it can't be woken.
+        """
+        for last in (False, False, True):
+            if sandbox.room is None:
+                await self.wake(sandbox)
+            room = sandbox.room
+            try:
+                if room is not None:
+                    return await room.connect(port, wait)
+            except ContainerNotReadyError:
+                if last:
+                    raise
+                # If its room is ending this waits for the end.
+                await self.wake(sandbox)
+        raise ContainerNotReadyError(
+            f"sandbox {sandbox.record.id!r} ends as soon as it starts; see agent.log in its folder"
+        )
+
     async def sleep(self, sandbox: Sandbox, if_idle: int | None = None) -> None:
         """Ends its processes and its room; files, environment and sessions stay.
 
@@ -205,6 +254,8 @@ class Sandboxes:
         """
         async with sandbox.turn:
             _still_there(sandbox)
+            if if_idle is not None and sandbox.unused < if_idle / 1000:
+                return
             if sandbox.room is not None:
                 try:
                     await self._rest(sandbox, Rest(if_idle=if_idle))

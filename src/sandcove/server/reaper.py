@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from sandcove.asgi import Listener
 from sandcove.errors import SandboxError
 from sandcove.server.lifecycle import Sandbox, Sandboxes
+from sandcove.server.ports import Ports
 from sandcove.server.relay import ask
 
 __all__ = ["reap", "wait_until_idle"]
@@ -44,7 +45,7 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
     limit = sandbox.record.sleep_after / 1000
     try:
         activity = await ask(sandbox.socket, "GET", "/api/activity")
-        idle = 0.0 if activity["busy"] else activity["idle"] / 1000
+        idle = 0.0 if activity["busy"] else min(activity["idle"] / 1000, sandbox.unused)
         if idle < limit:
             return limit - idle
         if sandbox.record.anonymous:
@@ -56,11 +57,12 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
     return limit
 
 
-async def wait_until_idle(sandboxes: Sandboxes, listeners: Sequence[Listener], seconds: float) -> None:
-    """Returns when for `seconds` no sandbox has run and no connection was open."""
+async def wait_until_idle(sandboxes: Sandboxes, listeners: Sequence[Listener], ports: Ports, seconds: float) -> None:
+    """Returns when for `seconds` no sandbox has run, no connection was open and no port exposed: a preview wakes its
+    sandbox, which takes a server."""
     step = min(seconds / 4, 15.0)
     idle_since = time.monotonic()
     while time.monotonic() - idle_since < seconds:
         await asyncio.sleep(step)
-        if sandboxes.running() or any(listener.connections for listener in listeners):
+        if sandboxes.running() or any(listener.connections for listener in listeners) or ports.any:
             idle_since = time.monotonic()

@@ -17,10 +17,14 @@ from sandcove.runtimes.local.runtime import LocalRuntime
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.app import Server
 from sandcove.server.audit import Audit
+from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
 from sandcove.server.database import Database
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandboxes
+from sandcove.server.ports import Ports
+from sandcove.server.preview.api import ApiConnection
+from sandcove.server.preview.previews import Previews
 from sandcove.server.reaper import reap, wait_until_idle
 from sandcove.server.registry import Registry
 from sandcove.server.tcp import listen, tls_context, url
@@ -67,8 +71,16 @@ async def _serve(
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     audit = Audit(home.audit_log)
+    previews = Previews(sandboxes, Ports(database), home)
     server = Server(
-        sandboxes, home, settings, zygote_pid=lambda: runtime.zygote.pid, keys=keys, tokens=tokens, audit=audit
+        sandboxes,
+        home,
+        settings,
+        zygote_pid=lambda: runtime.zygote.pid,
+        keys=keys,
+        tokens=tokens,
+        audit=audit,
+        previews=previews,
     )
     loop = asyncio.get_running_loop()
     whole = asyncio.current_task()
@@ -91,15 +103,17 @@ async def _serve(
         server.addresses = [url(sock, tls=tls is not None) for sock in sockets]
         await runtime.start()
         await sandboxes.restore()
-        local = Listener(prepare(server.app))
+        local = Listener(prepare(server.app, ApiConnection))
         listeners.append(local)
-        await local.start(_bind(home.server_socket))
+        await local.start(_bind(home.server_socket), protocol=previews.serve_with(local, lambda _: LOCAL))
         if sockets:
             from sandcove.server.connection import Connection
 
-            remote = Listener(prepare(server.guarded_app))
+            remote = Listener(prepare(server.guarded_app, Connection))
             listeners.append(remote)
-            await remote.start(*sockets, tls=tls, protocol=Connection)
+            front = previews.serve_with(remote, server.authentication.check_head)
+            await remote.start(*sockets, tls=tls, protocol=front)
+        await previews.start()
         _log.info("serving on %s (pid %d)", " and ".join([str(home.server_socket), *server.addresses]), os.getpid())
         ready(server.addresses)
         async with asyncio.TaskGroup() as group:
@@ -108,7 +122,8 @@ async def _serve(
                 group.create_task(asyncio.to_thread(_empty_trash, home.trash)),
             ]
             if auto and settings.idle_stop > 0:
-                tasks.append(group.create_task(_stop_when_idle(server, sandboxes, listeners, settings.idle_stop)))
+                idle = _stop_when_idle(server, sandboxes, listeners, previews.ports, settings.idle_stop)
+                tasks.append(group.create_task(idle))
             await server.stop.wait()
             _log.info("stopping")
             for task in tasks:
@@ -120,6 +135,7 @@ async def _serve(
         await _calls_end(server, listeners, settings.stop_grace)
         for listener in listeners[1:]:
             await listener.refuse()
+        await previews.close()
         await sandboxes.close()
         await asyncio.gather(*(listener.stop(LAST_WORDS) for listener in listeners))
     except asyncio.CancelledError:
@@ -143,8 +159,10 @@ async def _calls_end(server: Server, listeners: Sequence[Listener], seconds: flo
                 await asyncio.wait(calls)
 
 
-async def _stop_when_idle(server: Server, sandboxes: Sandboxes, listeners: Sequence[Listener], seconds: float) -> None:
-    await wait_until_idle(sandboxes, listeners, seconds)
+async def _stop_when_idle(
+    server: Server, sandboxes: Sandboxes, listeners: Sequence[Listener], ports: Ports, seconds: float
+) -> None:
+    await wait_until_idle(sandboxes, listeners, ports, seconds)
     _log.info("unused for %g s", seconds)
     server.stop.set()
 

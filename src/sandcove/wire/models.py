@@ -18,6 +18,8 @@ __all__ = [
     "DeletePath",
     "Execute",
     "ExecuteAnswer",
+    "ExposePort",
+    "ExposedPort",
     "FileInfo",
     "Isolation",
     "ListFiles",
@@ -25,6 +27,7 @@ __all__ = [
     "MakeFolder",
     "MovePath",
     "PathOnly",
+    "PortList",
     "ProcessAnswer",
     "ProcessInfo",
     "ProcessList",
@@ -44,6 +47,7 @@ __all__ = [
     "SetEnv",
     "StartProcess",
     "StdinAnswer",
+    "UnexposePort",
     "WaitForPort",
     "WriteFile",
 ]
@@ -117,6 +121,44 @@ class SandboxInfo(Answer):
 class SandboxList(Answer):
     sandboxes: list[SandboxInfo]
     count: int
+
+
+class ExposePort(Request):
+    """``POST /v1/sandboxes/{id}/ports`` and ``POST /api/expose-port``.
+
+    Attributes:
+        public: (ours) the URL has no token.
+        token: (ours) the URL's token; else a new one is made.
+    """
+
+    port: int
+    name: str | None = None
+    public: bool = False
+    token: str | None = None
+
+
+class UnexposePort(Request):
+    """``DELETE /api/unexpose-port``."""
+
+    port: int
+
+
+class ExposedPort(Answer, omit_defaults=True):
+    """An exposed port, as answer to its exposure too. `url` and `public` are ours."""
+
+    port: int
+    url: str
+    exposed_at: str
+    name: str | None = None
+    public: bool = False
+
+
+class PortList(Answer):
+    """``GET /v1/sandboxes/{id}/ports`` and ``GET /api/exposed-ports``."""
+
+    ports: list[ExposedPort]
+    count: int
+    timestamp: str
 
 
 class ServerInfo(Answer):

@@ -15,6 +15,8 @@ __all__ = [
     "check_mode",
     "check_path",
     "check_port",
+    "check_port_name",
+    "check_port_token",
     "check_process_id",
     "check_sandbox_id",
     "check_session_id",
@@ -34,6 +36,7 @@ MAX_ENV_BYTES = 128 * 1024 - 1
 _SANDBOX_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _SESSION_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
 _CONTEXT_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,256}", re.ASCII)
+PORT_TOKEN = re.compile(r"[a-z0-9]{16,40}", re.ASCII)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,1023}", re.ASCII)
 _PROCESS_WORDS = {"start", "list", "kill-all", "cleanup"}
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?", re.ASCII)
@@ -83,6 +86,22 @@ def check_port(value: int) -> int:
     """1 to 65535."""
     if not 1 <= value <= 65535:
         raise InvalidRequestError(f"port {value} is not between 1 and 65535")
+    return value
+
+
+def check_port_name(value: str) -> str:
+    """1 to 128 characters that can be printed."""
+    if not 1 <= len(value) <= 128 or not value.isprintable():
+        raise InvalidRequestError(f"a port's name is 1 to 128 printable characters, not {_short(value)}")
+    return value
+
+
+def check_port_token(value: str) -> str:
+    """The token of a preview's URL: 16 to 40 characters of ``a-z 0-9``."""
+    if not PORT_TOKEN.fullmatch(value):
+        raise InvalidRequestError(
+            "a port's token is 16 to 40 characters of a-z and 0-9; it keeps strangers out, so make it random"
+        )
     return value
 
 

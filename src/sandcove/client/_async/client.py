@@ -20,13 +20,23 @@ from sandcove.wire import WIRE_VERSION
 from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
-from sandcove.wire.models import CreateSandbox, SandboxInfo, SandboxList, ServerInfo
+from sandcove.wire.models import (
+    CreateSandbox,
+    ExposedPort,
+    ExposePort,
+    PortList,
+    SandboxInfo,
+    SandboxList,
+    ServerInfo,
+)
 
 __all__ = ["JSON", "AsyncClient", "answer", "raise_for_error"]
 
 T = TypeVar("T")
 
 JSON = "Content-Type: application/json\r\n"
+OWN = b"x-sandcove-error"
+"""The header of an error that is the server's own, not that of a service behind it."""
 MAX_ERROR_BYTES = 256 * 1024 * 1024
 """An error's body: that of a timeout carries what the command had printed."""
 
@@ -142,6 +152,18 @@ class AsyncClient:
         """Makes a token for one sandbox."""
         return await self.call("POST", f"/v1/sandboxes/{sandbox_id}/tokens", TokenCreated, encode(request))
 
+    async def expose(self, sandbox_id: str, request: ExposePort) -> ExposedPort:
+        """Exposes a port of a sandbox."""
+        return await self.call("POST", f"/v1/sandboxes/{sandbox_id}/ports", ExposedPort, encode(request))
+
+    async def unexpose(self, sandbox_id: str, port: int) -> None:
+        """Takes that back."""
+        await self.call("DELETE", f"/v1/sandboxes/{sandbox_id}/ports/{port}", dict)
+
+    async def ports(self, sandbox_id: str) -> PortList:
+        """The exposed ports of a sandbox."""
+        return await self.call("GET", f"/v1/sandboxes/{sandbox_id}/ports", PortList, repeatable=True)
+
     # --- how they reach it ---
 
     async def check(self) -> None:
@@ -174,9 +196,21 @@ class AsyncClient:
             raise SandboxNetworkError(f"the server at {self.endpoint} ended during the call: {error}") from None
 
     async def request(
-        self, method: str, target: str, body: Body = b"", headers: str = "", *, repeatable: bool = False
+        self,
+        method: str,
+        target: str,
+        body: Body = b"",
+        headers: str = "",
+        *,
+        repeatable: bool = False,
+        others: bool = False,
     ) -> AsyncResponse:
         """Sends a request to the server; starts the local one when it does not run.
+
+        Args:
+            method, target, body, headers: what to send.
+            repeatable: doing it twice is the same as doing it once.
+            others: it is passed on, and whatever status comes back from there is an answer.
 
         Raises:
             SandboxNetworkError: the server can't be reached, or ended during the call.
@@ -186,7 +220,8 @@ class AsyncClient:
         while True:
             try:
                 response = await self.pool.request(self.endpoint, method, target, body, headers)
-                await raise_for_error(response)
+                if not others or response.head.get(OWN) is not None:
+                    await raise_for_error(response)
                 return response
             except (Unreachable, Broken, ServiceUnavailableError) as error:
                 tries += 1

@@ -12,6 +12,7 @@ from sandcove.client._async.client import AsyncClient
 from sandcove.client._async.code import AsyncCode
 from sandcove.client._async.commands import AsyncCommands
 from sandcove.client._async.git import AsyncGit
+from sandcove.client._async.ports import AsyncPorts
 from sandcove.client._async.processes import AsyncProcesses
 from sandcove.client._async.session import AsyncSession
 from sandcove.client._async.transfer import AsyncTransfer
@@ -36,7 +37,7 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["AsyncSandbox", "async_list_sandboxes", "get_async_sandbox"]
 
 
-class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode):
+class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives

@@ -6,13 +6,14 @@ from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.code import AsyncCode
 from sandcove.client._async.commands import AsyncCommands
 from sandcove.client._async.git import AsyncGit
+from sandcove.client._async.ports import AsyncPorts
 from sandcove.client._async.processes import AsyncProcesses
 from sandcove.client._async.transfer import AsyncTransfer
 
 __all__ = ["AsyncSession"]
 
 
-class AsyncSession(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode):
+class AsyncSession(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts):
     """A shell of its own in a sandbox: working directory, environment, functions and aliases of its own.
 
     Has every method of a sandbox but those for sessions and for the sandbox's life. Made by the sandbox's

@@ -21,13 +21,23 @@ from sandcove.wire import WIRE_VERSION
 from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
-from sandcove.wire.models import CreateSandbox, SandboxInfo, SandboxList, ServerInfo
+from sandcove.wire.models import (
+    CreateSandbox,
+    ExposedPort,
+    ExposePort,
+    PortList,
+    SandboxInfo,
+    SandboxList,
+    ServerInfo,
+)
 
 __all__ = ["JSON", "Client", "answer", "raise_for_error"]
 
 T = TypeVar("T")
 
 JSON = "Content-Type: application/json\r\n"
+OWN = b"x-sandcove-error"
+"""The header of an error that is the server's own, not that of a service behind it."""
 MAX_ERROR_BYTES = 256 * 1024 * 1024
 """An error's body: that of a timeout carries what the command had printed."""
 
@@ -143,6 +153,18 @@ class Client:
         """Makes a token for one sandbox."""
         return self.call("POST", f"/v1/sandboxes/{sandbox_id}/tokens", TokenCreated, encode(request))
 
+    def expose(self, sandbox_id: str, request: ExposePort) -> ExposedPort:
+        """Exposes a port of a sandbox."""
+        return self.call("POST", f"/v1/sandboxes/{sandbox_id}/ports", ExposedPort, encode(request))
+
+    def unexpose(self, sandbox_id: str, port: int) -> None:
+        """Takes that back."""
+        self.call("DELETE", f"/v1/sandboxes/{sandbox_id}/ports/{port}", dict)
+
+    def ports(self, sandbox_id: str) -> PortList:
+        """The exposed ports of a sandbox."""
+        return self.call("GET", f"/v1/sandboxes/{sandbox_id}/ports", PortList, repeatable=True)
+
     # --- how they reach it ---
 
     def check(self) -> None:
@@ -175,9 +197,21 @@ class Client:
             raise SandboxNetworkError(f"the server at {self.endpoint} ended during the call: {error}") from None
 
     def request(
-        self, method: str, target: str, body: Body = b"", headers: str = "", *, repeatable: bool = False
+        self,
+        method: str,
+        target: str,
+        body: Body = b"",
+        headers: str = "",
+        *,
+        repeatable: bool = False,
+        others: bool = False,
     ) -> Response:
         """Sends a request to the server; starts the local one when it does not run.
+
+        Args:
+            method, target, body, headers: what to send.
+            repeatable: doing it twice is the same as doing it once.
+            others: it is passed on, and whatever status comes back from there is an answer.
 
         Raises:
             SandboxNetworkError: the server can't be reached, or ended during the call.
@@ -187,7 +221,8 @@ class Client:
         while True:
             try:
                 response = self.pool.request(self.endpoint, method, target, body, headers)
-                raise_for_error(response)
+                if not others or response.head.get(OWN) is not None:
+                    raise_for_error(response)
                 return response
             except (Unreachable, Broken, ServiceUnavailableError) as error:
                 tries += 1

@@ -13,6 +13,7 @@ from sandcove.client._sync.client import Client
 from sandcove.client._sync.code import Code
 from sandcove.client._sync.commands import Commands
 from sandcove.client._sync.git import Git
+from sandcove.client._sync.ports import Ports
 from sandcove.client._sync.processes import Processes
 from sandcove.client._sync.session import Session
 from sandcove.client._sync.transfer import Transfer
@@ -37,7 +38,7 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["Sandbox", "get_sandbox", "list_sandboxes"]
 
 
-class Sandbox(Commands, Processes, Git, Transfer, Code):
+class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives

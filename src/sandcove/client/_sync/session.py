@@ -7,13 +7,14 @@ from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.code import Code
 from sandcove.client._sync.commands import Commands
 from sandcove.client._sync.git import Git
+from sandcove.client._sync.ports import Ports
 from sandcove.client._sync.processes import Processes
 from sandcove.client._sync.transfer import Transfer
 
 __all__ = ["Session"]
 
 
-class Session(Commands, Processes, Git, Transfer, Code):
+class Session(Commands, Processes, Git, Transfer, Code, Ports):
     """A shell of its own in a sandbox: working directory, environment, functions and aliases of its own.
 
     Has every method of a sandbox but those for sessions and for the sandbox's life. Made by the sandbox's

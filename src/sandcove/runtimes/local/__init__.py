@@ -5,6 +5,7 @@
     template.py   the read-only lower layer of every room's `/`
     holder.py     the tiny program that keeps a room open
     zygote.py     the warm process that forks agents into rooms, and the server's handle on it
+    dials.py      connections into a room, asked of its agent
     doctor.py     what this machine must have, checked one by one
 
 A create overlaps two things: bubblewrap builds the room while the zygote forks a process that waits for it.

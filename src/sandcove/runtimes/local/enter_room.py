@@ -59,6 +59,9 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         # User code gets no user namespace of its own: in one it would have every capability.
         with open("/proc/sys/user/max_user_namespaces", "w") as limit:
             limit.write("0")
+        # And it has no capabilities, which ports below 1024 would need.
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w") as first:
+            first.write("0")
         linux.leave_keyring()
         os.chdir("/")
         os.umask(0o022)

@@ -23,6 +23,7 @@ from sandcove import linux
 from sandcove.errors import HostUnsupportedError, SandboxError, ServiceUnavailableError
 from sandcove.home import Home
 from sandcove.runtimes.base import RoomSpec
+from sandcove.runtimes.local.dials import Dials
 from sandcove.runtimes.local.doctor import remedy
 from sandcove.runtimes.local.holder import open_holder
 from sandcove.runtimes.local.plan import (
@@ -83,6 +84,10 @@ class LocalRoom:
         self._pidfds: set[int] = set()
         self._hold = -1
         self._channel: socket.socket | None = None
+        self._dials: Dials
+
+    async def connect(self, port: int, wait: float = 0.0) -> socket.socket:
+        return await self._dials.connect(port, wait)
 
     async def end(self) -> None:
         self.let_go("it was ended")
@@ -121,6 +126,7 @@ class LocalRoom:
             on_request: called with the descriptors of each request for a Python kernel, which it owns from then on.
         """
         self._channel = channel
+        self._dials = Dials(channel)
         asyncio.get_running_loop().add_reader(channel.fileno(), self._on_channel, channel, on_request)
 
     def _on_channel(self, channel: socket.socket, on_request: Callable[[list[int]], None]) -> None:
@@ -131,10 +137,13 @@ class LocalRoom:
             if data == KERNEL_REQUEST and len(fds) == KERNEL_FDS:
                 on_request(fds)
                 return
+            if self._dials.on_message(data, fds):
+                return
             for fd in fds:
                 os.close(fd)
             if not data:
                 asyncio.get_running_loop().remove_reader(channel.fileno())
+                self._dials.end()
                 self.let_go("its agent ended unexpectedly; see agent.log in its folder")
 
     def _on_process_end(self, pidfd: int) -> None:
@@ -151,6 +160,7 @@ class LocalRoom:
             self.let_go("its room was killed from outside")
         if self._channel is not None:
             loop.remove_reader(self._channel.fileno())
+            self._dials.end()
             self._channel.close()
         with contextlib.suppress(FileNotFoundError):
             self.spec.socket.unlink()

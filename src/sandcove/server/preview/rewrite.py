@@ -1,0 +1,198 @@
+"""The headers of both directions: what belongs to one connection, to the platform or to a key stays here. No I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sandcove.server.preview.head import Headers, Request, Response
+
+__all__ = ["Origin", "answer_head", "interim_head", "request_head", "trailers"]
+
+# RFC 9110, section 7.6.1, and what goes with it.
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_FRAMING = frozenset({b"content-length", b"host"})
+# What only a proxy may say. A gateway interface reads `_` and `-` alike, so both are taken away.
+_PLATFORM = frozenset({b"forwarded", b"proxy", b"x-real-ip", b"x-original-url", b"x-sandbox-name"})
+_KEY = re.compile(rb"bearer[ \t]+(?:sck|scs)_", re.IGNORECASE)
+_NEVER_TRAILERS = frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"location",
+        b"max-forwards",
+        b"range",
+        b"set-cookie",
+        b"trailer",
+        b"vary",
+        b"www-authenticate",
+    }
+)
+_ATTRIBUTE = re.compile(rb";[ \t]*(domain|path)[ \t]*(?:=[ \t]*([^;]*))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request came from and goes to.
+
+    Attributes:
+        port: of the service.
+        path: that the service sees, with the query.
+        prefix: that was taken off the path; empty for a preview host.
+        scheme: ``http`` or ``https``, as the caller sees it.
+        peer: the caller's address; empty when it is not known.
+        sandbox: the sandbox's id.
+        trusted: the caller has a key: what it says of those behind it stands.
+    """
+
+    port: int
+    path: str
+    prefix: str
+    scheme: str
+    peer: str
+    sandbox: str
+    trusted: bool
+
+
+def request_head(request: Request, origin: Origin) -> bytes:
+    """The head that the service gets. The body follows as the caller framed it, by length or in chunks."""
+    lines = [b"%b %b HTTP/1.1\r\nhost: localhost:%d\r\n" % (request.method, origin.path.encode(), origin.port)]
+    forwarded: list[bytes] = []
+    for name, value in request.headers:
+        alike = name.replace(b"_", b"-")
+        if alike in _HOP_BY_HOP or alike in _FRAMING or name in request.connection:
+            continue
+        if name == b"authorization" and _KEY.match(value):
+            continue
+        if alike in _PLATFORM or alike.startswith(b"x-forwarded-"):
+            if origin.trusted and name.startswith(b"x-forwarded-"):
+                forwarded.append(name)
+            else:
+                continue
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if b"te" in request.connection and b"trailers" in (request.get(b"te") or b"").lower():
+        lines.append(b"te: trailers\r\nconnection: te\r\n")
+    if request.upgrade is not None:
+        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade)
+    if request.length is None:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    elif request.length or request.get(b"content-length") is not None:
+        lines.append(b"content-length: %d\r\n" % request.length)
+    host = request.host or f"localhost:{origin.port}"
+    ours = {
+        "x-forwarded-for": origin.peer,
+        "x-forwarded-host": host,
+        "x-forwarded-proto": origin.scheme,
+        "x-forwarded-prefix": origin.prefix,
+        "x-original-url": f"{origin.scheme}://{host}{request.target}",
+        "x-sandbox-name": origin.sandbox,
+    }
+    lines += [
+        f"{name}: {value}\r\n".encode() for name, value in ours.items() if value and name.encode() not in forwarded
+    ]
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def answer_head(
+    response: Response, origin: Origin, *, chunked: bool, length: bool, close: bool, old: bool, upgrade: bool = False
+) -> bytes:
+    """The head that the caller gets.
+
+    Args:
+        chunked: the body follows in chunks.
+        length: the answer's own Content-Length holds.
+        close: the connection ends with this answer.
+        old: the caller speaks HTTP/1.0.
+        upgrade: the connection is a tunnel from here on.
+    """
+    lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
+    told_length = False
+    for name, value in response.headers:
+        if name in _HOP_BY_HOP or name == b"x-sandcove-error" or (name in response.connection and name not in _FRAMING):
+            continue
+        if name == b"content-length":
+            if told_length or not length:
+                continue
+            told_length = True
+        elif name == b"set-cookie":
+            value = _own_cookie(value, origin.prefix)
+        elif name == b"location":
+            value = _own_location(value, origin)
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if upgrade:
+        protocol = next((value for name, value in response.headers if name == b"upgrade"), b"websocket")
+        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % protocol)
+    elif close:
+        lines.append(b"connection: close\r\n")
+    elif old:
+        lines.append(b"connection: keep-alive\r\n")
+    if chunked:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def interim_head(response: Response) -> bytes:
+    """The head of an answer that comes before the answer (100, 103)."""
+    lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
+    for name, value in response.headers:
+        if name not in _HOP_BY_HOP and name not in _FRAMING and name not in response.connection:
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return b"".join(lines) + b"\r\n"
+
+
+def trailers(fields: Headers) -> Headers:
+    """Those that may follow a body: none that says how it is framed, routed or allowed."""
+    kept = []
+    for name, value in fields:
+        alike = name.replace(b"_", b"-")
+        if name in _HOP_BY_HOP or name in _FRAMING or name in _NEVER_TRAILERS:
+            continue
+        if alike not in _PLATFORM and not alike.startswith(b"x-forwarded-"):
+            kept.append((name, value))
+    return kept
+
+
+def _own_cookie(value: bytes, prefix: str) -> bytes:
+    """A Set-Cookie that holds for this host alone, and below `prefix`."""
+
+    def attribute(match: re.Match[bytes]) -> bytes:
+        if match[1].lower() == b"domain":
+            return b""
+        path = (match[2] or b"").strip()
+        if not prefix:
+            return match[0]
+        return b"; Path=" + prefix.encode() + (path if path.startswith(b"/") else b"/")
+
+    return _ATTRIBUTE.sub(attribute, value)
+
+
+def _own_location(value: bytes, origin: Origin) -> bytes:
+    """A redirect to the service itself, as the caller can follow it."""
+    match = re.match(rb"https?://(?:localhost|127\.0\.0\.1|\[::1\]):%d(?=[/?#]|\Z)" % origin.port, value)
+    if match is not None:
+        value = value[match.end() :] or b"/"
+        if not value.startswith(b"/"):
+            value = b"/" + value
+    elif not origin.prefix:
+        return value
+    if origin.prefix and value.startswith(b"/") and not value.startswith(b"//"):
+        value = origin.prefix.encode() + value
+    return value
