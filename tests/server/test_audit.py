@@ -65,20 +65,17 @@ def test_who_did_what_to_which_sandbox(serve: Callable[..., Serving]) -> None:
 
 def test_the_log_is_put_aside_by_size(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    audit = Audit(path, max_size=1000)
     scope: Any = {"method": "POST", "state": {"caller": LOCAL}, "client": None, "path_params": {}}
-    for status in range(100):
-        audit.note(scope, status)
-    audit.close()
+    for first in range(0, 99, 3):  # a server that starts again and again
+        audit = Audit(path, max_size=1000)
+        for status in range(first, first + 3):
+            audit.note(scope, status)
+        audit.close()
     files = [path, *(path.with_name(f"audit.log.{n}") for n in range(1, KEPT + 1))]
     assert sorted(tmp_path.iterdir()) == sorted(files)
     assert all(file.stat().st_size <= 1000 for file in files)
     kept = [json.loads(line)["status"] for file in reversed(files) for line in file.read_text().splitlines()]
-    assert kept == list(range(100 - len(kept), 100))
-    again = Audit(path, max_size=1000)  # it goes on where it was
-    again.note(scope, 100)
-    again.close()
-    assert json.loads(path.read_text().splitlines()[-1])["status"] == 100
+    assert kept == list(range(99 - len(kept), 99))
 
 
 @pytest.mark.parametrize("as_json", [True, False])
