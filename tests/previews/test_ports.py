@@ -199,7 +199,7 @@ def test_the_path_mode(make_sandbox: MakeSandbox) -> None:
     # All else is not to be had there.
     for target in ("/", "/v1/server", "/preview/", "/preview/x/", f"/v1/sandboxes/{box.id}/proxy/3000/"):
         with Wire(preview.tcp, host) as wire:
-            assert wire.get(target).status in (401, 421), target
+            assert wire.get(target).status in (404, 421), target
 
 
 def test_the_wire_of_the_published_client(home: Path, make_sandbox: MakeSandbox) -> None:

@@ -51,7 +51,9 @@ def test_who_did_what_to_which_sandbox(serve: Callable[..., Serving]) -> None:
         assert SECRET not in text and SECRET.upper() not in text and let_in.KEY not in text
     noted: list[Any] = [json.loads(line) for line in log.read_text().splitlines()]
     by_key = [line for line in noted if line["key"]]
-    assert {(n["tenant"], n["key"], n["token"], n["from"]) for n in by_key} == {("local", "k_test", None, "127.0.0.1")}
+    assert {(n["tenant"], n["key"], n["token"], n["from"]) for n in by_key} == {
+        ("local", "k_aaaaaaaa", None, "127.0.0.1")
+    }
     assert {n["sandbox"] for n in by_key} == {sandbox_id}
     calls = [(n["call"].replace("/v1/sandboxes", ""), n["status"]) for n in by_key]
     assert calls[0] == ("POST ", 201)

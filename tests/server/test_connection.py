@@ -53,9 +53,9 @@ async def listening(protocol: type[Connection]) -> AsyncIterator[tuple[Listener,
         return Response(content + b"".join(value for name, value in http.scope["headers"] if name == b"x-told"))
 
     routes = [Route(f"/{f.__name__}", f, methods=["GET", "POST"]) for f in (echo, early, wait, told)]
-    listener = Listener(prepare(application([*routes])))
+    listener = Listener(prepare(application([*routes]), protocol))
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        await listener.start(sock, protocol=protocol)
+        await listener.start(sock)
         yield listener, sock.getsockname()[1], go
         await listener.stop(0)
 

@@ -61,16 +61,11 @@ def test_what_is_counted(serve: Serve) -> None:
     assert serving.process.wait(30) == 0
 
 
-def test_on_tcp_they_are_for_admins(serve: Serve, tmp_path: Path) -> None:
-    program = tmp_path / "readers.py"
-    program.write_text(
-        "from sandcove.server.__main__ import main\n"
-        "from sandcove.server.caller import Caller\n"
-        "main(lambda scope: Caller('t', frozenset({'sandboxes', 'read'})))\n"
-    )
-    serving = serve("--host=127.0.0.1", "--port=0", program=program)
+def test_on_tcp_they_are_for_admins(serve: Serve) -> None:
+    serving = serve("--host=127.0.0.1", "--port=0")
     serving.wait_until_it_serves()
-    refused = over_tcp(serving.address, "GET", "/metrics")
+    made = ask(serving.home / "server.sock", "POST", "/v1/keys", b"{}").json["key"]
+    refused = over_tcp(serving.address, "GET", "/metrics", headers={"Authorization": f"Bearer {made}"})
     assert (refused.status, refused.json["code"]) == (403, "FORBIDDEN")
     assert ask(serving.home / "server.sock", "GET", "/metrics").status == 200
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +85,9 @@ class Database:
             self._db.execute("rollback")
             raise
 
-    def rows(self, query: str, values: tuple[str | int | None, ...] = ()) -> Iterable[tuple[Any, ...]]:
+    def rows(self, query: str, values: tuple[str | int | None, ...] = ()) -> list[tuple[Any, ...]]:
         """What a query finds."""
-        return self._db.execute(query, values)
+        return self._db.execute(query, values).fetchall()
 
     def write(self, statement: str, values: tuple[str | int | float | bytes | None, ...]) -> None:
         """Returns when it is written down.

@@ -63,7 +63,7 @@ class Ports:
     @property
     def any(self) -> bool:
         """Some port of some sandbox is exposed."""
-        return bool(self._database.rows("select 1 from ports where not ended limit 1", ()))
+        return bool(self._database.rows("select 1 from ports where not ended limit 1"))
 
     def expose(self, uid: str, port: int, name: str | None, token: str | None) -> Exposure:
         """Exposes a port.
