@@ -85,14 +85,23 @@ def serving() -> Iterator[Tcp]:
 
 
 @contextmanager
-def serving_in(home: Path) -> Iterator[Tcp]:
+def serving_in(home: Path, *arguments: str) -> Iterator[Tcp]:
     """Runs one in this folder."""
     ours, theirs = os.pipe()
     with (
         (home / "server.log").open("ab") as log,
         open(ours, encoding="utf-8") as told,
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "sandcove.server", "--host=127.0.0.1", "--port=0", f"--ready-fd={theirs}"],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "sandcove.server",
+                "--host=127.0.0.1",
+                "--port=0",
+                f"--ready-fd={theirs}",
+                *arguments,
+            ],
             stdin=subprocess.DEVNULL,
             stderr=log,
             env=os.environ | {"SANDCOVE_HOME": str(home)},

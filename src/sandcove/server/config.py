@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from sandcove.errors import InvalidRequestError
 
 __all__ = ["CONFIG", "SETTINGS", "Setting", "Settings", "load"]
 
+_PREVIEW_URL = re.compile(
+    r"https?://(?=[^:/]{1,190}(?:[:/]|\Z))[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[0-9]{1,5})?/?", re.ASCII
+)
 CONFIG = "SANDCOVE_CONFIG"
 """The variable that names the file, if ``--config`` does not."""
 
@@ -55,6 +59,13 @@ def _integer(least: int, most: int) -> Kind:
         return number
 
     return Kind("N", (int,), read)
+
+
+def _preview_url(value: Any) -> str:
+    text = str(value)
+    if not _PREVIEW_URL.fullmatch(text):
+        raise ValueError("`http://` or `https://`, a domain in lower case, and a port if it is not the usual one")
+    return text.removesuffix("/")
 
 
 def _text(value: Any) -> str:
@@ -103,6 +114,11 @@ class Settings:
     port: Annotated[int, _integer(0, 65535), "the port of `host`; 0: one that is free"] = 7420
     tls_cert: Annotated[Path | None, PATH, "the certificate for TLS, with its chain, in PEM"] = None
     tls_key: Annotated[Path | None, PATH, "the key of `tls_cert`, if that file does not have it"] = None
+    preview_url: Annotated[
+        str,
+        Kind("URL", (str,), _preview_url),
+        "where previews are, such as `https://preview.example.com`, whose names below (`*.`) lead to `host`",
+    ] = ""
     log_format: Annotated[str, _choice("text", "json"), "how the server logs to its standard error"] = "text"
     stop_grace: Annotated[float, SECONDS, "seconds that running calls have to end when the server is told to stop"] = (
         5.0
@@ -159,7 +175,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> S
         elif variable is not None:
             values[setting.name] = _read(setting, variable, f"{setting.variable}={variable!r}")
     settings = Settings(**values)
-    for name, needed in (("port", "host"), ("tls_cert", "host"), ("tls_key", "tls_cert")):
+    for name, needed in (("port", "host"), ("tls_cert", "host"), ("tls_key", "tls_cert"), ("preview_url", "host")):
         if values.get(name) is not None and not getattr(settings, needed):
             raise InvalidRequestError(f"{name} is {values[name]}, but there is no {needed}: give that too")
     return settings

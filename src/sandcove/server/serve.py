@@ -23,6 +23,7 @@ from sandcove.server.database import Database
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.ports import Ports
+from sandcove.server.preview.address import Base
 from sandcove.server.preview.api import ApiConnection
 from sandcove.server.preview.previews import Previews
 from sandcove.server.reaper import reap, wait_until_idle
@@ -71,7 +72,8 @@ async def _serve(
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     audit = Audit(home.audit_log)
-    previews = Previews(sandboxes, Ports(database), home)
+    base = Base.of(settings.preview_url) if settings.preview_url else None
+    previews = Previews(sandboxes, Ports(database), home, base)
     server = Server(
         sandboxes,
         home,

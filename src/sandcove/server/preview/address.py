@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from sandcove.errors import InvalidRequestError
 from sandcove.wire.names import PORT_TOKEN
@@ -60,6 +61,9 @@ class Place(NamedTuple):
     proxy: tuple[str, int] | None = None
 
 
+_USUAL = {"http": 80, "https": 443}
+
+
 class Base(NamedTuple):
     """What the previews' URLs have in common: ``{scheme}://{label}.{domain}:{port}/``."""
 
@@ -67,8 +71,14 @@ class Base(NamedTuple):
     domain: str
     port: int
 
+    @classmethod
+    def of(cls, url: str) -> Base:
+        """Of a URL without a path."""
+        parts = urlsplit(url)
+        return cls(parts.scheme, parts.hostname or "", parts.port or _USUAL[parts.scheme])
+
     def url(self, label: str) -> str:
-        usual = {"http": 80, "https": 443}[self.scheme] == self.port
+        usual = _USUAL[self.scheme] == self.port
         return f"{self.scheme}://{label}.{self.domain}{'' if usual else f':{self.port}'}/"
 
 
