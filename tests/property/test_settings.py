@@ -29,6 +29,8 @@ def good(setting: Setting) -> st.SearchStrategy[Any]:
         return st.sampled_from(setting.kind.options)
     if setting.kind.types == (int,):
         return st.integers(1, 9)
+    if setting.kind is config.URL:
+        return st.from_regex(r"https?://[a-z]{1,10}(:[1-9][0-9]{0,3})?", fullmatch=True)
     return st.from_regex(r"[a-z]{1,10}", fullmatch=True)
 
 

@@ -89,6 +89,7 @@ def _choice(*options: str) -> Kind:
     return Kind("|".join(options), (str,), read, options)
 
 
+URL = Kind("URL", (str,), _preview_url)
 SECONDS = Kind("SECONDS", (int, float), _seconds)
 TEXT = Kind("TEXT", (str,), _text)
 PATH = Kind("FILE", (str,), _path)
@@ -116,7 +117,7 @@ class Settings:
     tls_key: Annotated[Path | None, PATH, "the key of `tls_cert`, if that file does not have it"] = None
     preview_url: Annotated[
         str,
-        Kind("URL", (str,), _preview_url),
+        URL,
         "where previews are, such as `https://preview.example.com`, whose names below (`*.`) lead to `host`",
     ] = ""
     log_format: Annotated[str, _choice("text", "json"), "how the server logs to its standard error"] = "text"
