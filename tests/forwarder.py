@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import ssl
 import threading
 from contextlib import suppress
 from pathlib import Path
 
-from anyio.from_thread import start_blocking_portal
-
-__all__ = ["Forwarder", "TlsForwarder"]
+__all__ = ["Forwarder"]
 
 
 class Forwarder:
@@ -56,49 +52,3 @@ class Forwarder:
         for sock in (source, target):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-
-
-class TlsForwarder:
-    """An https address of what listens on a TCP port of this machine.
-
-    Args:
-        port: that port.
-        certificate, key: PEM files.
-    """
-
-    def __init__(self, port: int, certificate: Path, key: Path) -> None:
-        self._target = port
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate, key)
-        self._writers: list[asyncio.StreamWriter] = []
-        self._portal = start_blocking_portal("asyncio")
-        self._running = self._portal.__enter__()
-        self._server = self._running.call(self._listen)
-        self.url = f"https://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _listen(self) -> asyncio.Server:
-        return await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._context)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers += [writer, far_writer]
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-
-    @staticmethod
-    async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(1 << 18):
-                target.write(data)
-                await target.drain()
-        target.close()
-
-    async def _end(self) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-            with suppress(OSError):
-                await writer.wait_closed()
-
-    def close(self) -> None:
-        self._running.call(self._end)
-        self._portal.__exit__(None, None, None)

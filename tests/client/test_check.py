@@ -160,7 +160,7 @@ def test_urls(url: str, host: str, port: int, name: str) -> None:
         "http://a:65536",
         "http://a/path",
         "http://u:p@a",
-        "https://a",
+        "ftps://a",
         "http://a b",
     ],
 )

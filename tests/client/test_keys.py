@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ from sandcove import (
     list_sandboxes,
 )
 from sandcove.client.endpoint import Endpoint
-from tests.conftest import COMMAND, making
-from tests.forwarder import TlsForwarder
-from tests.tenants import Tcp, serving
+from tests.conftest import COMMAND, making, sandcove_home
+from tests.tenants import Tcp, serving, serving_in
 
 
 @pytest.fixture(scope="module")
@@ -104,17 +102,25 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return crt, key
 
 
+@pytest.fixture(scope="module")
+def tls(capable: None, certificate: tuple[Path, Path]) -> Iterator[Tcp]:
+    """A server with this certificate."""
+    files = (f"--{name}={path}" for name, path in zip(("tls-cert", "tls-key"), certificate, strict=True))
+    with sandcove_home() as home, serving_in(home, *files) as server:
+        yield server
+
+
 @pytest.fixture
-def https(tcp: Tcp, certificate: tuple[Path, Path]) -> Iterator[str]:
-    with closing(TlsForwarder(tcp.port, *certificate)) as forwarder:
-        yield forwarder.url
+def https(tls: Tcp) -> str:
+    """Its address."""
+    return f"https://127.0.0.1:{tls.port}"
 
 
 def test_https(
-    tcp: Tcp, https: str, certificate: tuple[Path, Path], make: Any, monkeypatch: pytest.MonkeyPatch
+    tls: Tcp, https: str, certificate: tuple[Path, Path], make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SANDCOVE_CA_FILE", str(certificate[0]))
-    with make(url=https, api_key=tcp.key().key) as box:
+    with make(url=https, api_key=tls.key().key) as box:
         for _ in range(3):
             assert box.exec("echo hello").stdout == "hello\n"
         data = os.urandom(8_000_000)
