@@ -149,7 +149,7 @@ def test_a_page_says_what_is_wrong_and_nothing_more(make_sandbox: MakeSandbox) -
     preview = preview_of(box, box.expose_port(3000))
     port, name, token = preview.label.split("-")
     unknown = [
-        f"{port}-{name}-{token[:-1]}z",
+        f"{port}-{name}-{token[:-1]}{'a' if token[-1] == 'z' else 'z'}",
         f"{port}-{name}",
         f"{port}-{name}-",
         f"{port}-none-{token}",
