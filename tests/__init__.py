@@ -1,4 +1,5 @@
-"""Tests. `conftest.py` has what all can use; `both.py` drives the async SDK from sync test bodies.
+"""Tests. `conftest.py` has what all can use; `both.py` drives the async SDK from sync test bodies;
+`answers.py` makes one HTTP request; `tenants.py` runs a server on TCP.
 
 unit/ property/   pure functions, no sandbox
 contract/         what every runtime must do

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,10 @@ from sandcove.client._sync.client import Client
 from sandcove.client.endpoint import Endpoint
 from sandcove.home import Home
 from sandcove.wire.keys import CreateKey, KeyCreated
+from tests.answers import Answer, exchange
 from tests.conftest import sandcove_home
 
-__all__ = ["Answer", "Tcp", "serving", "serving_in"]
-
-
-@dataclass
-class Answer:
-    """An answer to a request."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+__all__ = ["Tcp", "serving", "serving_in"]
 
 
 @dataclass
@@ -57,11 +45,8 @@ class Tcp:
     def ask(self, method: str, target: str, key: str | None = None, body: Any = None) -> Answer:
         """One request; a `body` that is neither bytes nor None goes as JSON."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-            connection.request(method, target, data, headers)
-            response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return exchange(connection, method, target, body, headers)
 
     def send(self, data: bytes) -> bytes:
         """What is answered to these bytes, until the server closes or is silent for a while; at least a status line."""

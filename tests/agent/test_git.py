@@ -16,8 +16,9 @@ import pytest
 from bench import processes
 from sandcove import ExecutionTimeoutError, GitError, GitProgress, PathExistsError, Sandbox, Session
 from sandcove.errors import InvalidRequestError
+from tests.answers import Answer
 from tests.remote import NEEDS_GIT, Remote, serve
-from tests.server.conftest import Answer, ask
+from tests.server.conftest import ask
 
 pytestmark = NEEDS_GIT
 

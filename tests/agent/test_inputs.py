@@ -13,7 +13,8 @@ from starlette.requests import Request
 from sandcove import Sandbox
 from sandcove.agent.inputs import MOST, Inputs
 from sandcove.errors import NotFoundError
-from tests.server.conftest import Answer, ask
+from tests.answers import Answer
+from tests.server.conftest import ask
 
 LEFT = "find /var/lib/sandcove/stdin -type f 2>/dev/null | wc -l"
 

@@ -11,8 +11,9 @@ import pytest
 
 from sandcove import InvalidRequestError, PortNotListeningError, Sandbox, get_sandbox
 from sandcove.server.config import load
+from tests.answers import Answer, exchange
 from tests.conftest import sandcove_home
-from tests.tenants import Answer, Tcp, serving_in
+from tests.tenants import Tcp, serving_in
 
 DOMAIN = "preview.test"
 SERVE = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=3000, bind='127.0.0.1')"
@@ -40,10 +41,8 @@ def box(tcp: Tcp, key: str) -> Iterator[Sandbox]:
 
 
 def get(tcp: Tcp, target: str, **headers: str) -> Answer:
-    with closing(http.client.HTTPConnection("127.0.0.1", tcp.port, timeout=30)) as connection:
-        connection.request("GET", target, headers={name.replace("_", "-"): value for name, value in headers.items()})
-        response = connection.getresponse()
-        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+    connection = http.client.HTTPConnection("127.0.0.1", tcp.port, timeout=30)
+    return exchange(connection, "GET", target, headers={name.replace("_", "-"): v for name, v in headers.items()})
 
 
 def test_a_preview_has_the_server_s_domain_and_needs_its_token_alone(tcp: Tcp, box: Sandbox) -> None:

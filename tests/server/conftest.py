@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import socket
 import subprocess
@@ -15,18 +14,7 @@ from typing import Any
 
 import pytest
 
-
-@dataclass
-class Answer:
-    """An answer to a raw request."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+from tests.answers import Answer, exchange
 
 
 class OnSocket(http.client.HTTPConnection):
@@ -47,14 +35,7 @@ Ask = Callable[..., Answer]
 
 def ask(path: Path, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
     """One request; a `body` that is neither bytes nor None goes as JSON."""
-    connection = OnSocket(path)
-    try:
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        connection.request(method, target, data, headers or {})
-        response = connection.getresponse()
-        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-    finally:
-        connection.close()
+    return exchange(OnSocket(path), method, target, body, headers)
 
 
 def server_pid(home: Path) -> int:

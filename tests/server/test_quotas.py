@@ -13,7 +13,8 @@ from sandcove.server.database import Database
 from sandcove.server.keys import Keys
 from sandcove.server.quotas import Quotas
 from sandcove.wire.keys import CreateKey, Limits
-from tests.tenants import Answer, Tcp, serving
+from tests.answers import Answer
+from tests.tenants import Tcp, serving
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ import pytest
 
 from bench import processes
 from sandcove import Sandbox
-from tests.server.conftest import Answer, OnSocket, ask
+from tests.answers import Answer
+from tests.server.conftest import OnSocket, ask
 
 CALLS: list[tuple[str, str, Any]] = [
     ("GET", "/api/ping", None),

@@ -22,8 +22,9 @@ from sandcove import Sandbox
 from sandcove.client.launch import ensure_server
 from sandcove.home import Home
 from sandcove.server.tcp import listen
+from tests.answers import Answer, exchange
 from tests.server import let_in
-from tests.server.conftest import Answer, Serving, ask
+from tests.server.conftest import Serving, ask
 
 Serve = Callable[..., Serving]
 GUESTS = Path(let_in.__file__)
@@ -34,10 +35,8 @@ def over_tcp(
     address: str, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Answer:
     url = urlsplit(address)
-    with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)) as connection:
-        connection.request(method, target, body, headers or {})
-        response = connection.getresponse()
-        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
+    return exchange(connection, method, target, body, headers)
 
 
 def raw(address: str, data: bytes) -> bytes:

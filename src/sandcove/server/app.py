@@ -28,7 +28,7 @@ from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.metrics import metrics_of
-from sandcove.server.port_calls import port_routes
+from sandcove.server.port_calls import ALL_METHODS, port_routes
 from sandcove.server.preview.api import without_previews
 from sandcove.server.preview.previews import Previews
 from sandcove.server.quotas import EXECS, Counted, Quotas
@@ -42,8 +42,6 @@ from sandcove.wire.keys import CreateToken
 from sandcove.wire.models import CreateSandbox, SandboxList, ServerInfo
 
 __all__ = ["Server"]
-
-_ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class Server:
@@ -218,7 +216,7 @@ class Server:
         return [
             *port_routes(self),
             # All that happens inside a sandbox goes this way.
-            Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=_ALL_METHODS),
+            Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=ALL_METHODS),
             route("GET", "/v1/server", self.info),
             route("POST", "/v1/server/stop", self.stop_server),
             *key_routes(self),

@@ -7,7 +7,6 @@ of the server, both in URL-safe base64 without padding. It ends with its time, i
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
 import os
@@ -48,7 +47,7 @@ def read_secret(path: Path) -> bytes:
     Raises:
         SandboxError: the file is damaged.
     """
-    with contextlib.suppress(FileExistsError):
+    if not path.exists():
         # Whole or not at all: a server that dies here leaves no half of it.
         new = path.with_name(f"{path.name}.{os.getpid()}")
         new.unlink(missing_ok=True)
