@@ -108,6 +108,7 @@ def test_no_process_has_a_capability(kinds: dict[str, str]) -> None:
         held = {name: status[name] for name in CAPABILITIES if int(status[name], 16)}
         assert not held, f"{kind} has {held}"
         assert status["NoNewPrivs"] == "1", kind
+        assert status["Seccomp"] == "2", kind
     unheld = _of_status(Path("/proc/self/status").read_text())
     assert int(unheld["CapEff"], 16)
     assert unheld["NoNewPrivs"] == "0"

@@ -16,7 +16,7 @@ import socket
 import time
 from typing import Any, Literal, NoReturn
 
-from sandcove import linux
+from sandcove import linux, seccomp
 from sandcove.agent.init_messages import (
     DATAGRAM,
     Answer,
@@ -66,6 +66,7 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, open_files: int) -> No
         linux.restrict_proc()
         linux.drop_privileges()
         linux.set_dumpable(False)
+        seccomp.install()
         for number in signal.valid_signals():
             if signal.getsignal(number) not in (signal.SIG_DFL, None):
                 signal.signal(number, signal.SIG_DFL)

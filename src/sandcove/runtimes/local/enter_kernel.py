@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import msgspec
 
-from sandcove import linux
+from sandcove import linux, seccomp
 from sandcove.runtimes.local.enter_room import ROOM
 from sandcove.wire.kernel import Start
 
@@ -53,6 +53,7 @@ def enter(kernel: ModuleType, *fds: int) -> NoReturn:
             os._exit(0)
         os.setsid()
         linux.drop_privileges()
+        seccomp.install()
         start = _read_start(channel)
         linux.limit_open_files(start.open_files)
         os.chdir(start.cwd)
