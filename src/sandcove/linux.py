@@ -1,6 +1,7 @@
 """The kernel calls that Python 3.11 lacks, by ctypes, each a function that raises `OSError` when it fails.
 
-Sources: the manual pages setns(2), unshare(2), mount(2), prctl(2), capabilities(7), capset(2).
+Sources: the manual pages setns(2), unshare(2), mount(2), prctl(2), capabilities(7), capset(2), open_tree(2), move_mount(2),
+mount_setattr(2).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import array
 import ctypes
 import fcntl
 import os
+import re
 import resource
 import socket
 
@@ -20,7 +22,10 @@ __all__ = [
     "CLONE_NEWPID",
     "CLONE_NEWUSER",
     "CLONE_NEWUTS",
+    "attach_mount",
+    "become_room_root",
     "become_subreaper",
+    "detached_mount",
     "drop_privileges",
     "leave_keyring",
     "limit_open_files",
@@ -50,6 +55,16 @@ MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
+
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE = 0x1
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
+_MOUNT_ATTR_RDONLY = 0x1
+_MOUNT_ATTR_NOSUID = 0x2
+_MOUNT_ATTR_NODEV = 0x4
+_MOUNT_ATTR_IDMAP = 0x100000
 
 _MS_RDONLY = 0x1
 _MS_REMOUNT = 0x20
@@ -117,6 +132,50 @@ def mount(source: str, target: str, fstype: str | None, flags: int, data: str = 
     """Mounts, or changes how a mount propagates."""
     kind = fstype.encode() if fstype else None
     _check(_libc.mount(os.fsencode(source), os.fsencode(target), kind, flags, data.encode()), f"mount on {target}")
+
+
+def detached_mount(path: str, user_namespace: int) -> int:
+    """A descriptor of a read-only mount of a folder that is nowhere yet; its owners are seen through the mapping of a
+    user namespace, given by descriptor: the root of this one is root of that.
+
+    Where the folder's file system, or overlayfs on this kernel (before 5.19), can't have owners mapped, they stay as they
+    are: strangers to that namespace.
+    """
+    fd: int = _libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    if fd < 0:
+        _check(-1, f"open_tree({path})")
+    read_only = _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV
+    attempts = [(read_only, 0)]
+    if _release() >= (5, 19):
+        attempts.insert(0, (read_only | _MOUNT_ATTR_IDMAP, user_namespace))
+    for number, (attributes, namespace) in enumerate(attempts, 1):
+        wanted = (ctypes.c_uint64 * 4)(attributes, 0, 0, namespace)
+        if _libc.syscall(_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH, wanted, ctypes.sizeof(wanted)) == 0:
+            return fd
+        if number == len(attempts) or ctypes.get_errno() != _EINVAL:
+            os.close(fd)
+            _check(-1, f"mount_setattr({path})")
+    return fd
+
+
+def _release() -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+
+
+def attach_mount(fd: int, target: str) -> None:
+    """Puts what `detached_mount` gave to a place of this mount namespace."""
+    _check(
+        _libc.syscall(_MOVE_MOUNT, fd, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH),
+        f"move_mount to {target}",
+    )
+
+
+def become_room_root() -> None:
+    """Takes the ids of the root of the user namespace that was just joined, where the own ones have no number in it."""
+    if os.geteuid() != 0:
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
 
 
 def unmount(target: str) -> None:

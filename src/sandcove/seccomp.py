@@ -23,7 +23,8 @@ __all__ = ["DENIED", "LAST", "MACHINES", "install", "program"]
 MACHINES = ("x86_64", "aarch64")
 
 # What is refused outright: (number on x86-64, number on arm64; None where it has none).
-_MOUNTS = {
+_Calls = dict[str, tuple[int, int | None]]
+_MOUNTS: _Calls = {
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -39,9 +40,9 @@ _MOUNTS = {
     "statmount": (457, 457),
     "listmount": (458, 458),
 }
-_NAMESPACES = {"setns": (308, 268)}
-_KEYS = {"add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219)}
-_WIDE = {
+_NAMESPACES: _Calls = {"setns": (308, 268)}
+_KEYS: _Calls = {"add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219)}
+_WIDE: _Calls = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
@@ -50,8 +51,8 @@ _WIDE = {
     "lookup_dcookie": (212, 18),
     "modify_ldt": (154, None),
 }
-_HANDLES = {"open_by_handle_at": (304, 265)}
-_MACHINE = {
+_HANDLES: _Calls = {"open_by_handle_at": (304, 265)}
+_MACHINE: _Calls = {
     "acct": (163, 89),
     "clock_adjtime": (305, 266),
     "clock_settime": (227, 112),
@@ -74,23 +75,23 @@ _MACHINE = {
     "iopl": (172, None),
     "vhangup": (153, 58),
 }
-_PLACES = {
+_PLACES: _Calls = {
     "mbind": (237, 235),
     "set_mempolicy": (238, 237),
     "set_mempolicy_home_node": (450, 450),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
 }
-_OLD = {
+_OLD: _Calls = {
     "uselib": (134, None),
     "ustat": (136, None),
     "sysfs": (139, None),
     "_sysctl": (156, None),
     "nfsservctl": (180, 42),
 }
-_RINGS = {"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)}
+_RINGS: _Calls = {"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)}
 
-DENIED: dict[str, tuple[dict[str, tuple[int, int | None]], int]] = {
+DENIED: dict[str, tuple[_Calls, int]] = {
     "mounts are the room's walls": (_MOUNTS, errno.EPERM),
     "no namespace but its own": (_NAMESPACES, errno.EPERM),
     "keys belong to users of the host": (_KEYS, errno.EPERM),

@@ -30,11 +30,12 @@ TAKES_ONE = {
     "--info-fd",
     "--proc",
     "--dev",
+    "--dir",
+    "--cap-drop",
     "--tmpfs",
     "--chdir",
     "--size",
     "--perms",
-    "--dir",
 }
 TAKES_TWO = {"--bind", "--ro-bind", "--symlink", "--setenv"}
 
@@ -52,10 +53,12 @@ def test_no_copied_folder_lies_in_another(python: HostPython, root_folders: list
         assert any(PurePosixPath(wanted).is_relative_to(path) for path in copied)
 
 
-@given(pythons, links, folders, folders)
-def test_the_arguments_are_well_formed(python: HostPython, root_folders: list[str], folder: str, etc: str) -> None:
+@given(pythons, links, folders, folders, st.booleans())
+def test_the_arguments_are_well_formed(
+    python: HostPython, root_folders: list[str], folder: str, etc: str, mapped: bool
+) -> None:
     copied = copied_folders(python, root_folders)
-    plan = plan_room(Path(folder), Path(etc), copied, search_path(python))
+    plan = plan_room(Path(folder), Path(etc), copied, search_path(python), mapped=mapped)
     words = bubblewrap_arguments(plan, info_fd=11, holder_fd=12)
     rest = iter(words)
     mounted: list[str] = []
@@ -65,17 +68,21 @@ def test_the_arguments_are_well_formed(python: HostPython, root_folders: list[st
         assert word.startswith("--"), f"{word!r} stands where an option must"
         if word in TAKES_ONE:
             argument = next(rest)
-            if word in {"--proc", "--dev", "--tmpfs"}:
+            if word in {"--proc", "--dev", "--tmpfs", "--dir"}:
                 mounted.append(argument)
         elif word in TAKES_TWO:
             source, target = next(rest), next(rest)
             assert source.startswith("/") and target.startswith("/")
             mounted.append(target)
-    assert list(rest) == ["/proc/self/fd/12"]
+    assert list(rest) == ["/proc/self/fd/12", str(Path(folder))]
     assert not any("\0" in word for word in words)
     assert mounted[0] == "/", "the root comes first: what is mounted before it is hidden"
     assert len(mounted) == len(set(mounted))
-    assert {"--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"} <= set(words)
+    assert ("--unshare-user" in words) != mapped, "the launcher has made it"
+    if mapped:
+        assert not any(word.startswith(folder) for word in words[:-1]), "a stranger does not find the way there"
+        assert set(plan.entry.attach) < set(mounted)
+    assert {"--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"} <= set(words)
     assert {"--die-with-parent", "--as-pid-1", "--clearenv"} <= set(words)
 
 
@@ -86,7 +93,7 @@ def test_the_arguments_are_well_formed(python: HostPython, root_folders: list[st
 def test_every_layer_is_the_sandbox_s_own_and_in_no_other(
     python: HostPython, root_folders: list[str], folder: str, etc: str
 ) -> None:
-    plan = plan_room(Path(folder), Path(etc), copied_folders(python, root_folders), "/bin")
+    plan = plan_room(Path(folder), Path(etc), copied_folders(python, root_folders), "/bin", mapped=False)
     uppers = [overlay.upper for overlay in plan.entry.overlays]
     works = [overlay.work for overlay in plan.entry.overlays]
     assert len({*uppers, *works}) == 2 * len(plan.entry.overlays)

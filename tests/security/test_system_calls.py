@@ -1,4 +1,4 @@
-"""The filter of system calls, on this kernel: each refused call is tried inside, and outside, where the kernel answers."""
+"""The filter of system calls: each refused call is tried inside, and outside, where the kernel answers."""
 
 from __future__ import annotations
 

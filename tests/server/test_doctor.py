@@ -125,7 +125,7 @@ REAL = """
 import sys
 from sandcove import Sandbox
 with Sandbox() as box:
-    assert box.info().isolation.server_user == "12345"
+    assert box.info().isolation.host_user == "12345"
     for command in (
         "id -u | grep -x 0",
         "echo hi > /etc/added && echo x >> /etc/passwd",

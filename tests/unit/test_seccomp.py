@@ -76,7 +76,7 @@ def decide(machine: str, number: int, arguments: tuple[int, ...] = (), audit: in
             at += value
         elif code == 0x06:
             action, error = value & 0xFFFF0000, value & 0xFFFF
-            return {0x7FFF0000: ALLOW, 0x80000000: KILL}.get(action, error)
+            return ALLOW if action == 0x7FFF0000 else KILL if action == 0x80000000 else int(error)
         else:
             holds = {0x15: loaded == value, 0x35: loaded >= value, 0x45: bool(loaded & value)}[code]
             at += then if holds else otherwise

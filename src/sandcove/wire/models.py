@@ -93,8 +93,10 @@ class Isolation(Answer):
     network: str
     copy_on_write: list[str]
     """The host folders that the sandbox sees through a private copy-on-write layer."""
-    server_user: str
-    """Whose user id the room's root is on the host."""
+    host_user: str
+    """Whose user id the room's root is on the host: ``root``, or a number."""
+    system_calls: str
+    """``filtered``: those that a sandbox's programs do without are refused."""
     limits: str
     """How resources are limited: ``none`` for now."""
 

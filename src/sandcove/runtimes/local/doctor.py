@@ -29,7 +29,7 @@ from pathlib import Path
 from sandcove import linux
 from sandcove.errors import HostUnsupportedError
 from sandcove.home import Home
-from sandcove.runtimes.local.holder import elf
+from sandcove.runtimes.local.programs import elf
 
 __all__ = ["Check", "examine", "main", "remedy"]
 

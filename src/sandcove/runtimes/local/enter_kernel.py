@@ -44,6 +44,7 @@ def enter(kernel: ModuleType, *fds: int) -> NoReturn:
         for number, fd in ((0, os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)), (1, stdout), (2, stderr)):
             os.dup2(fd, number)
         linux.setns(init, ROOM)
+        linux.become_room_root()
         _close_all_but(channel, acks)
         linux.leave_keyring()
         os.chdir("/")

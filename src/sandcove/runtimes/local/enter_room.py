@@ -32,6 +32,7 @@ ROOM = (
     | linux.CLONE_NEWCGROUP
 )
 """The namespaces that make a room."""
+MOST_MOUNTS = 16
 
 
 def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, log_fd: int) -> NoReturn:
@@ -50,12 +51,17 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         os.dup2(log_fd, 2)
         os.close(null)
         os.close(log_fd)
-        data, fds = linux.receive_fds(channel, 64 * 1024, 1)
+        data, fds = linux.receive_fds(channel, 64 * 1024, MOST_MOUNTS + 1)
         if not fds:
             os._exit(0)
         entry = msgspec.json.decode(data, type=Entry)
-        linux.setns(fds[0], ROOM)
-        os.close(fds[0])
+        room, *mounts = fds
+        linux.setns(room, ROOM)
+        os.close(room)
+        linux.become_room_root()
+        for mount, place in zip(mounts, entry.attach, strict=True):
+            linux.attach_mount(mount, place)
+            os.close(mount)
         # User code gets no user namespace of its own: in one it would have every capability.
         with open("/proc/sys/user/max_user_namespaces", "w") as limit:
             limit.write("0")

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 __all__ = [
+    "LAUNCH_PLACE",
     "ROOT_LINKS",
     "Entry",
     "HostPython",
@@ -31,6 +32,8 @@ ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Links into /usr on a host with a merged /usr; folders of their own elsewhere."""
 _HOSTNAME = "sandbox"
 _PLAIN = ("/etc", "/usr", *(f"/{name}" for name in ROOT_LINKS))
+LAUNCH_PLACE = "/tmp"
+"""Where the launcher shows the sandbox's folder to bubblewrap: a folder that every host has."""
 _PARTS = "/run/room"
 """Where bubblewrap shows the parts of the overlays; fixed and plain, so that mount options need no escapes."""
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -62,6 +65,8 @@ class Entry(msgspec.Struct, frozen=True):
     overlays: tuple[Overlay, ...]
     unmount: tuple[str, ...]
     """Where bubblewrap had put the overlays' parts; gone before user code runs."""
+    attach: tuple[str, ...]
+    """Where the mounts go whose descriptors come along: the overlays' lower parts."""
     path: str
     """The PATH of user code."""
 
@@ -71,18 +76,22 @@ class RoomPlan:
     """A room.
 
     Attributes:
+        folder: the host folder with all that is the sandbox's.
         root: the host folder that is its `/`.
         folders: the host folders that must be there first, parents before children.
         layers: the host folder of the upper layers, and where bubblewrap shows it, writable.
         binds: host folder -> where bubblewrap shows it, read-only.
         entry: what is left to do inside.
+        mapped: its users are others on the host than the server's.
     """
 
+    folder: str
     root: str
     folders: tuple[str, ...]
     layers: tuple[str, str]
     binds: tuple[tuple[str, str], ...]
     entry: Entry
+    mapped: bool
 
 
 def copied_folders(python: HostPython, root_folders: Iterable[str]) -> list[str]:
@@ -100,7 +109,7 @@ def copied_folders(python: HostPython, root_folders: Iterable[str]) -> list[str]
     return chosen
 
 
-def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str) -> RoomPlan:
+def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str, *, mapped: bool) -> RoomPlan:
     """The plan of a sandbox's room.
 
     Args:
@@ -108,6 +117,7 @@ def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str) -> Room
         etc: the lower layer of ``/etc``.
         copied: see `copied_folders`.
         path: the PATH of user code.
+        mapped: see `RoomPlan`.
     """
     overlays, binds, folders = [], [], [str(folder / "root"), str(folder / "layers")]
     for number, (lower, target) in enumerate([(str(etc), "/etc"), *((path, path) for path in copied)]):
@@ -120,37 +130,45 @@ def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str) -> Room
         overlays.append(Overlay(shown, f"{layer}/upper", f"{layer}/work", target))
     layers = (str(folder / "layers"), f"{_PARTS}/layers")
     unmount = (*(shown for _, shown in binds), layers[1])
-    entry = Entry(tuple(overlays), unmount, path)
-    return RoomPlan(str(folder / "root"), tuple(folders), layers, tuple(binds), entry)
+    entry = Entry(tuple(overlays), unmount, tuple(shown for _, shown in binds) if mapped else (), path)
+    return RoomPlan(str(folder), str(folder / "root"), tuple(folders), layers, tuple(binds), entry, mapped)
 
 
 def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int) -> list[str]:
-    """Arguments for bwrap 0.11: new namespaces of every kind, loopback alone as network, the plan's mounts."""
+    """Arguments for bwrap 0.11: new namespaces of every kind, loopback alone as network, the plan's mounts.
+
+    In a mapped room bubblewrap runs in its user namespace already, and sees nothing of the host's but what everybody
+    may: the sandbox's folder is at `LAUNCH_PLACE`, and the parts of the overlays come later, by descriptors.
+    """
+    own_user = [] if plan.mapped else ["--unshare-user", "--uid", "0", "--gid", "0"]
     arguments = [
-        "--unshare-user",
+        *own_user,
         "--unshare-pid",
         "--unshare-net",
         "--unshare-ipc",
         "--unshare-uts",
         "--unshare-cgroup-try",
-        "--uid",
-        "0",
-        "--gid",
-        "0",
         "--hostname",
         _HOSTNAME,
         "--die-with-parent",
         "--as-pid-1",
         "--clearenv",
+        "--cap-drop",
+        "ALL",
         "--info-fd",
         str(info_fd),
     ]
-    arguments += ["--bind", plan.root, "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
-    arguments += ["--bind", *plan.layers]
+
+    def seen(path: str) -> str:
+        return LAUNCH_PLACE + path.removeprefix(plan.folder) if plan.mapped else path
+
+    arguments += ["--bind", seen(plan.root), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
+    arguments += ["--bind", seen(plan.layers[0]), plan.layers[1]]
     for folder, shown in plan.binds:
-        arguments += ["--ro-bind", folder, shown]
+        arguments += ["--dir", shown] if plan.mapped else ["--ro-bind", folder, shown]
     arguments += ["--chdir", "/"]
-    arguments += ["--", f"/proc/self/fd/{holder_fd}"]
+    # The folder is there for whoever looks for this room's processes.
+    arguments += ["--", f"/proc/self/fd/{holder_fd}", plan.folder]
     return arguments
 
 

