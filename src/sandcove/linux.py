@@ -1,7 +1,7 @@
 """The kernel calls that Python 3.11 lacks, by ctypes, each a function that raises `OSError` when it fails.
 
-Sources: the manual pages setns(2), unshare(2), mount(2), prctl(2), capabilities(7), capset(2), open_tree(2), move_mount(2),
-mount_setattr(2).
+Sources: the manual pages setns(2), unshare(2), mount(2), prctl(2), capabilities(7), capset(2), open_tree(2),
+move_mount(2), mount_setattr(2).
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def detached_mount(path: str, user_namespace: int) -> int:
     """A descriptor of a read-only mount of a folder that is nowhere yet; its owners are seen through the mapping of a
     user namespace, given by descriptor: the root of this one is root of that.
 
-    Where the folder's file system, or overlayfs on this kernel (before 5.19), can't have owners mapped, they stay as they
-    are: strangers to that namespace.
+    Where the folder's file system, or overlayfs on this kernel (before 5.19), can't have owners mapped, they stay as
+    they are: strangers to that namespace.
     """
     fd: int = _libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
     if fd < 0:

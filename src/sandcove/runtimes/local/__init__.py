@@ -3,7 +3,9 @@
     runtime.py    opens and ends rooms; one `Room` each
     plan.py       what a room consists of, decided purely; its bubblewrap arguments
     template.py   the read-only lower layer of every room's `/`
-    holder.py     the tiny program that keeps a room open
+    build.py      has bubblewrap build one, and maps its users
+    identities.py which of the host's user ids a sandbox has
+    programs.py   the two tiny programs that start bubblewrap and keep a room open
     zygote.py     the warm process that forks agents into rooms, and the server's handle on it
     dials.py      connections into a room, asked of its agent
     doctor.py     what this machine must have, checked one by one

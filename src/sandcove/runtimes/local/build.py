@@ -98,7 +98,7 @@ class Builder:
             os.mkdir(plan.folder, 0o700)
         if self.mapped:
             # Bubblewrap, as the sandbox's root, goes through it; the folders above are shut to all others.
-            os.chmod(plan.folder, 0o711)
+            os.chmod(plan.folder, 0o711)  # noqa: S103
         is_new = not os.path.lexists(plan.root)
         for folder in plan.folders:
             with contextlib.suppress(FileExistsError):
@@ -209,8 +209,8 @@ class Builder:
                 Path(f"/proc/{pid}/{name}").write_text(f"0 {user} {self._identities.size}")
         except OSError as error:
             raise HostUnsupportedError(
-                f"the users of a sandbox can't be mapped ({error.strerror}); give the server CAP_SETUID and CAP_SETGID, "
-                "or run it as a user of its own, not as root"
+                f"the users of a sandbox can't be mapped ({error.strerror}); give the server CAP_SETUID and "
+                "CAP_SETGID, or run it as a user of its own, not as root"
             ) from None
         namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         mounts: list[int] = []

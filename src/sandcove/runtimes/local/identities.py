@@ -14,8 +14,8 @@ from pathlib import Path
 __all__ = ["Identities", "plan_ranges", "shift"]
 
 _FIRST = 0x70000000
-_END = 0xFFFE0000
-"""Above what distributions, containers and systemd give away."""
+_END = 0x7FFF0000
+"""Above what distributions, containers and systemd give away; below what some programs take for negative."""
 _SIZE = 0x10000
 _SMALL = range(0x8000, 0xFFFE)
 """Where ids are few: each sandbox has one of these."""
@@ -57,7 +57,7 @@ class Identities:
 
     def take(self) -> int:
         """The first id of a range that no sandbox has; when all are given, of one that is shared."""
-        at = random.randrange(len(self._free))
+        at = random.randrange(len(self._free))  # noqa: S311 - nobody gains by knowing it
         for step in range(len(self._free)):
             first = self._free[(at + step) % len(self._free)]
             if first not in self._given:

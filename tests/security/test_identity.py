@@ -1,0 +1,137 @@
+"""Outside of its room a sandbox's root is nobody: where the server is root, a user of its own for each sandbox."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import processes
+from sandcove import Sandbox
+from sandcove.runtimes.local.identities import Identities, plan_ranges
+from tests.security.probes import NEEDS_ROOT
+
+FIRST = 0x70000000
+WHOLE = "         0          0 4294967295\n"
+
+
+@pytest.fixture(scope="module")
+def pair(home: Path) -> Iterator[tuple[Sandbox, Sandbox]]:
+    with Sandbox() as first, Sandbox() as second:
+        yield first, second
+
+
+def _owners(home: Path, sandbox: Sandbox) -> set[int]:
+    """The real user ids of all of a sandbox's processes."""
+    found = set()
+    for pid in processes.of_sandbox(home, sandbox.id):
+        status = Path(f"/proc/{pid}/status").read_text()
+        found |= {int(line.split()[1]) for line in status.splitlines() if line.startswith(("Uid:", "Gid:"))}
+    return found
+
+
+def _host_user(sandbox: Sandbox) -> int:
+    isolation = sandbox.info().isolation
+    assert isolation is not None
+    return int(isolation.host_user)
+
+
+@NEEDS_ROOT
+def test_no_process_of_a_sandbox_is_the_hosts_root(pair: tuple[Sandbox, Sandbox], home: Path) -> None:
+    owners = []
+    for sandbox in pair:
+        sandbox.start_process("sleep 60")
+        sandbox.create_session("isolated", isolation=True).exec("true")
+        sandbox.run_code("1")
+        sandbox.run_code("1", language="javascript")
+        (owner,) = _owners(home, sandbox)
+        assert owner >= FIRST
+        assert _host_user(sandbox) == owner
+        assert sandbox.exec("id -u").stdout == "0\n", "inside it is root"
+        owners.append(owner)
+    assert abs(owners[0] - owners[1]) >= 65536, "and each is another's"
+
+
+@NEEDS_ROOT
+def test_its_files_belong_to_that_user(pair: tuple[Sandbox, Sandbox], home: Path) -> None:
+    sandbox, _ = pair
+    owner = _host_user(sandbox)
+    sandbox.exec(
+        "touch /workspace/mine /usr/bin/mine; mkdir /etc/mine; chmod 4755 /workspace/mine; chmod 711 /usr/share"
+    )
+    sandbox.write_file("/workspace/by-the-agent", "x")
+    folder = home / "sandboxes" / sandbox.id
+    for path in (
+        "root/workspace/mine",
+        "root/workspace/by-the-agent",
+        "layers/usr/upper/bin/mine",
+        "layers/usr/upper/share",
+        "layers/etc/upper/mine",
+    ):
+        status = (folder / path).lstat()
+        assert (status.st_uid, status.st_gid) == (owner, owner), path
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o711
+    assert stat.S_IMODE((home / "sandboxes").stat().st_mode) & 0o077 == 0, "the way to it is shut to that user"
+
+
+@NEEDS_ROOT
+def test_the_hosts_folders_are_the_sandboxs_own_to_change(pair: tuple[Sandbox, Sandbox]) -> None:
+    """As apt-get and pip do: their owner is root inside too, by a mapped mount."""
+    first, second = pair
+    script = (
+        "cp /bin/true /usr/bin/new && rm /usr/bin/whoami && chmod 700 /usr/bin/env && mkdir /usr/lib/new && echo done"
+    )
+    assert first.exec(script).stdout == "done\n"
+    assert second.exec("ls /usr/bin/new; ls -l /usr/bin/whoami /usr/bin/env | cut -c1-10").stdout == "-rwxr-xr-x\n" * 2
+    assert not os.path.exists("/usr/bin/new") and os.path.exists("/usr/bin/whoami")
+
+
+@NEEDS_ROOT
+def test_a_sandbox_of_an_older_version_gets_its_own_user(fresh_home: Path) -> None:
+    """Its files belonged to the server's user."""
+    with Sandbox("old") as sandbox:
+        sandbox.exec(
+            "touch /workspace/a; ln -s /etc/passwd /workspace/link; mkdir -p /workspace/b/c; touch /usr/bin/mine"
+        )
+        owner = _host_user(sandbox)
+        sandbox.sleep()
+        host_passwd = os.stat("/etc/passwd").st_uid
+        for top in ("root", "layers"):
+            for place, folders, files in os.walk(fresh_home / "sandboxes" / "old" / top):
+                for path in (place, *(os.path.join(place, name) for name in (*folders, *files))):
+                    os.chown(path, 0, 0, follow_symlinks=False)
+        listing = sandbox.exec("stat -c '%u %n' /workspace/a /workspace/link /workspace/b/c /usr/bin/mine")
+        assert listing.stdout == "0 /workspace/a\n0 /workspace/link\n0 /workspace/b/c\n0 /usr/bin/mine\n"
+        again = _host_user(sandbox)
+        assert again >= FIRST
+        assert (fresh_home / "sandboxes/old/root/workspace/a").stat().st_uid == again
+        assert os.stat("/etc/passwd").st_uid == host_passwd, "no link was followed"
+        assert owner >= FIRST
+        sandbox.destroy()
+
+
+def test_ranges_are_apart_and_what_the_server_can_give() -> None:
+    ids = Identities(0, WHOLE)
+    taken = [ids.take() for _ in range(500)]
+    assert len(set(taken)) == 500 and all(first % 65536 == 0 and FIRST <= first < 2**31 for first in taken)
+    assert ids.size == 65536
+
+
+@pytest.mark.parametrize(
+    ("uid", "uid_map", "size"),
+    [
+        (1000, WHOLE, 0),
+        (0, "0 1000 1\n", 0),
+        (0, "0 1000 1\n1 100000 65536\n", 1),
+        (0, "0 100000 65536\n", 1),
+    ],
+)
+def test_a_server_with_few_ids_gives_few(uid: int, uid_map: str, size: int) -> None:
+    ids = Identities(uid, uid_map)
+    assert ids.size == size
+    if size:
+        assert len({ids.take() for _ in range(100)}) == 100
+        assert all(0 < first < 65534 for first in plan_ranges(uid, uid_map)[0])
