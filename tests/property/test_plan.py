@@ -74,7 +74,7 @@ def test_the_arguments_are_well_formed(
             source, target = next(rest), next(rest)
             assert source.startswith("/") and target.startswith("/")
             mounted.append(target)
-    assert list(rest) == ["/proc/self/fd/12", str(Path(folder))]
+    assert list(rest) == ["/proc/self/fd/12", str(Path(folder) / "root")]
     assert not any("\0" in word for word in words)
     assert mounted[0] == "/", "the root comes first: what is mounted before it is hidden"
     assert len(mounted) == len(set(mounted))

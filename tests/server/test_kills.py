@@ -153,8 +153,8 @@ def test_a_killed_room_is_opened_anew(served: Path, who: str) -> None:
     lived = processes.of_sandbox(served, "roomless")
     python = sorted(processes.agents(lived))
     names = {pid: os.readlink(f"/proc/{pid}/exe") for pid in lived}
-    bwrap = [pid for pid, name in names.items() if name.endswith("/bwrap")]
-    holder = [pid for pid, name in names.items() if "memfd" in name]
+    bwrap = [pid for pid, name in names.items() if "bwrap" in name]
+    holder = [pid for pid, name in names.items() if "memfd:sandcove" in name]
     victims = {
         "the agent": python[:1],
         "its helpers": python[1:],

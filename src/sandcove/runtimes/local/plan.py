@@ -167,8 +167,8 @@ def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int) -> lis
     for folder, shown in plan.binds:
         arguments += ["--dir", shown] if plan.mapped else ["--ro-bind", folder, shown]
     arguments += ["--chdir", "/"]
-    # The folder is there for whoever looks for this room's processes.
-    arguments += ["--", f"/proc/self/fd/{holder_fd}", plan.folder]
+    # The holder takes no argument: this one is there for whoever looks for the room's processes.
+    arguments += ["--", f"/proc/self/fd/{holder_fd}", plan.root]
     return arguments
 
 
