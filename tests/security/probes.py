@@ -18,24 +18,15 @@ import pytest
 
 from bench import processes
 from sandcove import Sandbox, Session
+from sandcove.cli.probes import PRELUDE
 
 __all__ = ["NEEDS_ROOT", "Answer", "agent_pid", "check_apart", "inside", "outside", "program"]
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: as an ordinary user the control fails too")
 
-_PROGRAM = """
-import array, ctypes, errno, fcntl, json, os, signal, socket, stat, struct, sys, termios
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-def call(result):
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-def refuse(why):
-    raise OSError(errno.ENOENT, why)
-
+_PROGRAM = (
+    PRELUDE
+    + """
 body, *args = sys.argv[1:]
 said = []
 names = {**globals(), "say": said.append}
@@ -46,6 +37,7 @@ except OSError as error:
     reached, why = False, f"{errno.errorcode.get(error.errno, error.errno)}: {error}"
 print(json.dumps({"reached": reached, "why": why, "said": [str(word) for word in said]}))
 """
+)
 
 
 class Answer(NamedTuple):

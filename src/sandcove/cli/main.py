@@ -178,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = command("doctor", "doctor", "say whether this machine can isolate sandboxes, and what to do if not")
     doctor.add_argument("--json", action="store_true", help="for machines")
+    doctor.add_argument("--probe", action="store_true", help="attack a new sandbox from inside: all of it must fail")
 
     version = command("version", "server", "show the versions of this client and its wire")
     version.add_argument("--json", action="store_true", help="for machines")

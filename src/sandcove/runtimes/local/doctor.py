@@ -26,9 +26,10 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sandcove import linux
+from sandcove import linux, seccomp
 from sandcove.errors import HostUnsupportedError
 from sandcove.home import Home
+from sandcove.runtimes.local.identities import Identities
 from sandcove.runtimes.local.programs import elf
 
 __all__ = ["Check", "examine", "main", "remedy"]
@@ -80,13 +81,13 @@ def examine() -> list[Check]:
     namespaces = _user_namespaces()
     found = [_system(), _python(), namespaces]
     if namespaces.ok:
-        found += [_proc(), _terminals(), _bubblewrap(), _overlay()]
+        found += [_proc(), _terminals(), _system_calls(), _bubblewrap(), _overlay()]
     else:
         found += [
             Check(name, False, "not tried: it needs a user namespace", "first see to user namespaces")
-            for name in ("proc", "terminals", "bubblewrap", "copy on write")
+            for name in ("proc", "terminals", "system calls", "bubblewrap", "copy on write")
         ]
-    return [*found, _program("bash"), _program("tar"), _home(), _space(), _limits(), _contexts(), _server()]
+    return [*found, _program("bash"), _program("tar"), _home(), _space(), _users(), _limits(), _contexts(), _server()]
 
 
 def remedy(number: int = errno.EPERM) -> str:
@@ -231,6 +232,18 @@ def _terminals() -> Check:
         return Check("terminals", True, _try(trial))
     except _Failed as failed:
         return Check("terminals", False, f"devpts: {failed.detail}", remedy(failed.number))
+
+
+def _system_calls() -> Check:
+    def trial() -> str:
+        linux.drop_privileges()
+        seccomp.install()
+        return "can be filtered"
+
+    try:
+        return Check("system calls", True, _try(trial))
+    except _Failed as failed:
+        return Check("system calls", False, failed.detail, "use a kernel with CONFIG_SECCOMP_FILTER, 4.17 or later")
 
 
 # --- copy on write --------------------------------------------------------------------------------------
@@ -417,6 +430,13 @@ def _limits() -> Check:
         return Check("cgroups", True, "none; memory, CPU and processes of sandboxes are not limited")
     mine = "writable" if os.access(place, os.W_OK) else "not writable by this user"
     return Check("cgroups", True, f"{kind}, {mine}; memory, CPU and processes of sandboxes are not limited yet")
+
+
+def _users() -> Check:
+    """Whose user ids sandboxes have. Nothing depends on it."""
+    size = Identities(os.geteuid(), Path("/proc/self/uid_map").read_text()).size
+    who = f"{size} of this machine's for each sandbox, none of them root" if size else "the server's own user"
+    return Check("user ids", True, who)
 
 
 def _contexts() -> Check:
