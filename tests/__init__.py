@@ -1,5 +1,6 @@
 """Tests. `conftest.py` has what all can use; `both.py` drives the async SDK from sync test bodies;
-`answers.py` makes one HTTP request; `tenants.py` runs a server on TCP.
+`answers.py` makes one HTTP request; `tenants.py` runs a server on TCP;
+`turns.py` lets some tests that run side by side have the machine for themselves.
 
 unit/ property/   pure functions, no sandbox
 contract/         what every runtime must do

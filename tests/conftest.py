@@ -18,6 +18,7 @@ import pytest
 from bench import processes
 from sandcove.errors import SandboxNotFoundError
 from tests.both import Blocking, blocking
+from tests.turns import Folder, Turns
 
 if TYPE_CHECKING:
     from sandcove import Sandbox
@@ -26,11 +27,13 @@ MakeSandbox = Callable[..., "Sandbox"]
 COMMAND = str(Path(sys.executable).with_name("sandcove"))
 
 
-def pytest_configure() -> None:
-    """Programs that the tests start heed the signals that they are sent.
+def pytest_configure(config: pytest.Config) -> None:
+    """Programs that the tests start heed the signals that they are sent; tests side by side heed each other.
 
     A test run in the background, or under nohup, inherits that interrupts and hang-ups are ignored, and passes it on.
     """
+    turns = getattr(config, "workerinput", {}).get("turns")
+    config.pluginmanager.register(Folder() if turns is None else Turns(Path(turns)))
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

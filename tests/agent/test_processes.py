@@ -242,6 +242,7 @@ def test_a_fast_reader_of_many_small_pieces_does_not_hold_others_up(
     assert calls > 5 and longest < 1, (calls, longest)
 
 
+@pytest.mark.alone
 def test_many_that_print_at_full_speed_do_not_hold_others_up(session: Session) -> None:
     busy = [session.start_process("exec cat /dev/zero") for _ in range(4)]
     for process in busy:
@@ -404,6 +405,7 @@ def test_a_kill_that_comes_with_the_session_s_end_is_answered(own: Sandbox) -> N
         assert process.status == "killed"
 
 
+@pytest.mark.alone
 def test_many_whose_children_will_not_end_are_killed_in_the_time_of_one(own: Sandbox) -> None:
     script = "(trap '' TERM; echo up; exec sleep 1001) & exec sleep 1002"
     for process in [own.start_process(script) for _ in range(100)]:
@@ -508,6 +510,7 @@ def test_a_reader_of_an_agent_that_is_killed_is_told(served: Path) -> None:
     box.destroy()
 
 
+@pytest.mark.alone
 def test_a_thousand_that_ended_take_little_memory(own: Sandbox, home: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("an ordinary user may not look into the agent")

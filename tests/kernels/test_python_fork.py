@@ -155,6 +155,7 @@ def test_arrays_and_pictures_in_a_copy(python: Driver, stack: ExitStack) -> None
     assert text(python, "np.allclose(a @ a, b)") == "True"
 
 
+@pytest.mark.alone
 def test_a_fork_of_a_hundred_megabytes_is_quick(python: Driver, stack: ExitStack) -> None:
     python.run("import numpy as np\na = np.random.rand(13_000_000)")
     took = []

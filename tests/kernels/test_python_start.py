@@ -180,6 +180,7 @@ class TestChanged:
             name, took = json.loads(file.read())
         return name, took
 
+    @pytest.mark.alone
     def test_nothing_has_changed(self, zygote: Zygote, tmp_path: Path) -> None:
         took = []
         for _ in range(5):
@@ -236,6 +237,7 @@ def test_a_package_in_a_users_folder_that_did_not_exist(tmp_path: Path) -> None:
         assert packages[0] == str(folder)
 
 
+@pytest.mark.alone
 def test_starting_warm_is_quick(zygote: Zygote, tmp_path: Path) -> None:
     took = []
     for _ in range(7):
@@ -247,6 +249,7 @@ def test_starting_warm_is_quick(zygote: Zygote, tmp_path: Path) -> None:
     assert min(took) < 0.050, took
 
 
+@pytest.mark.alone
 def test_a_short_cell_is_quick(python: Driver) -> None:
     took = []
     for _ in range(300):

@@ -63,6 +63,7 @@ def test_a_gibibyte_down_with_flat_memory(home: Path, preview: Preview) -> None:
     assert most - before < 32 << 20
 
 
+@pytest.mark.alone
 def test_a_caller_that_does_not_read_holds_up_the_service_and_nobody_else(home: Path, preview: Preview) -> None:
     before = resident(home)
     with preview.wire() as slow, preview.wire() as sending, preview.wire() as ahead:
@@ -85,6 +86,7 @@ def test_a_caller_that_does_not_read_holds_up_the_service_and_nobody_else(home: 
         assert resident(home) - before < 32 << 20
 
 
+@pytest.mark.alone
 def test_many_tunnels_one_of_them_stalled(home: Path, preview: Preview) -> None:
     wires: list[Wire] = []
     try:

@@ -17,7 +17,7 @@ CYCLES = 1000 if os.environ.get("SANDCOVE_STRESS") == "1" else 100
 WARM = 20
 AT_ONCE = 4
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)

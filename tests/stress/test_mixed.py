@@ -37,7 +37,7 @@ ONE_IN = 100
 LONGEST_ANSWER = 2.0
 ROOT = os.geteuid() == 0
 
-pytestmark = pytest.mark.timeout(LIMIT + 120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(LIMIT + 120)]
 
 
 @dataclass
