@@ -35,5 +35,6 @@ def connect_inside(pid: int, port: int) -> socket.socket:
     if not fds:
         raise ConnectionRefusedError(f"nothing listens on port {port} in there")
     made = socket.socket(fileno=fds[0])
+    made.settimeout(30)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return made
