@@ -9,7 +9,7 @@ from bench.compare import Side, compare
 from bench.harness import Options, Row
 from bench.ways import ways
 
-QUESTION = "a page of 1,000 bytes through a preview"
+QUESTION = "a page of 1,000 bytes by a preview"
 BARS = {1: {"most_added": 1.5}, 32: {"least_ratio": 0.3}, 256: {}}
 """By how many connections there are."""
 

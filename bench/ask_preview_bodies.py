@@ -11,7 +11,7 @@ from bench import processes
 from bench.harness import Options, Row, Samples, alternate
 from bench.ways import Way, ways
 
-QUESTION = "a large body through a preview"
+QUESTION = "a large body by a preview"
 BLOCK = 1 << 20
 
 
@@ -66,7 +66,7 @@ def ask(options: Options) -> Iterator[Row]:
                 times=options.times(5, 1),
                 warm_up=1,
             )
-            title = f"{size / 2**30:g} GiB {name} through a preview"
+            title = f"{size / 2**30:g} GiB {name} by a preview"
             yield Row(title, "MB/s", rates["ours"], "nginx", rates.get("nginx"), least=200)
             yield Row(title, "MB/s", rates["ours"], "direct", rates["direct"])
     yield Row(f"{QUESTION}: memory of the server over idle", "MB", Samples(rises), most=20)

@@ -10,7 +10,7 @@ from bench.compare import Side, compare
 from bench.harness import Options, Row
 from bench.ways import Way, ways
 
-QUESTION = "echoes of 64 bytes over WebSockets through a preview"
+QUESTION = "64-byte echoes over WebSockets by a preview"
 MESSAGE = 64
 # RFC 6455, section 5.2: a final frame of binary data, masked as a client's are, by zeros; and the echo, which is not.
 _FRAME = bytes([0x82, 0x80 | MESSAGE, 0, 0, 0, 0]) + b"x" * MESSAGE

@@ -63,7 +63,7 @@ def compare(
         late = added("ours", share)
         assert late is not None
         yield Row(
-            f"{question}: p{100 * share:g} added to direct", "ms", late, "nginx", added("nginx", share), most=most
+            f"{question}: p{100 * share:g} added", "ms", late, "nginx, both to direct", added("nginx", share), most=most
         )
 
 
