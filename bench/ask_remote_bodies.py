@@ -54,5 +54,5 @@ def ask(options: Options) -> Iterator[Row]:
         found = alternate(actions, times=options.times(3, 1), warm_up=0)
     for way in ("up", "down"):
         title = f"{size / 2**30:g} GiB {way} over TCP with a key"
-        yield Row(title, "MB/s", found[f"{way} ours"], "the agent's socket", found[f"{way} direct"])
+        yield Row(title, "MB/s", found[f"{way} ours"], "the agent's socket", found[f"{way} direct"], least=200)
     yield Row(f"{QUESTION}: memory of the server over idle", "MB", Samples(rises), most=20)
