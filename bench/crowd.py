@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sandcove import AsyncSandbox
 
-__all__ = ["answering", "crowd"]
+__all__ = ["AT_ONCE", "answering", "crowd"]
 
 AT_ONCE = 8
 """How many are created at the same time: enough to keep the cores busy."""

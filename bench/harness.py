@@ -7,9 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["Options", "Row", "Samples", "alternate", "timed"]
+__all__ = ["Options", "Row", "Samples", "UnavailableError", "alternate", "timed"]
 
-Unit = Literal["ms", "MB/s", "MB"]
+Unit = Literal["ms", "MB/s", "MB", "/s"]
+
+
+class UnavailableError(Exception):
+    """A peer can't be had here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Row:
     peer_name: str = ""
     peer: Samples | None = None
     most_ratio: float | None = None
+    least_ratio: float | None = None
     most: float | None = None
     least: float | None = None
     note: str = ""
@@ -68,6 +73,7 @@ class Row:
         """The bar in words; empty without one."""
         bars = [
             f"<= {self.most_ratio:g}x" if self.most_ratio is not None else "",
+            f">= {self.least_ratio:g}x" if self.least_ratio is not None else "",
             f"<= {self.most:g} {self.unit}" if self.most is not None else "",
             f">= {self.least:g} {self.unit}" if self.least is not None else "",
         ]
@@ -75,11 +81,13 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the bar is kept; None without one."""
-        if not self.bar:
+        """Whether the bar is kept; None without one, or without the peer that it is about."""
+        of_peer = self.most_ratio is not None or self.least_ratio is not None
+        if not self.bar or (of_peer and self.peer is None):
             return None
         return not (
             (self.most_ratio is not None and self.ratio is not None and self.ratio > self.most_ratio)
+            or (self.least_ratio is not None and self.ratio is not None and self.ratio < self.least_ratio)
             or (self.most is not None and self.ours.p50 > self.most)
             or (self.least is not None and self.ours.p50 < self.least)
         )

@@ -9,14 +9,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["UnavailableError", "installed"]
+from bench.harness import UnavailableError
+
+__all__ = ["installed"]
 
 CACHE = Path(__file__).parents[1] / ".cache" / "npm"
 OLDEST_NODE = 20
-
-
-class UnavailableError(Exception):
-    """The packages can't be had here; the message says why."""
 
 
 def installed(wanted: Path) -> Path:

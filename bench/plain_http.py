@@ -7,7 +7,7 @@ import socket
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Connection", "on_tcp", "on_unix"]
+__all__ = ["Connection", "on_unix"]
 
 READ = 256 * 1024
 
@@ -92,9 +92,3 @@ def on_unix(path: str, prefix: str = "") -> Connection:
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(path)
     return Connection(sock, prefix)
-
-
-def on_tcp(sock: socket.socket) -> Connection:
-    """A connection by a TCP socket that is connected already."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Connection(sock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,11 +10,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import processes
 
-__all__ = ["bare_bwrap", "first_result", "own_home", "stop_server"]
+__all__ = ["Remote", "bare_bwrap", "first_result", "on_tcp", "own_home", "stop_server"]
 
 COMMAND = str(Path(sys.executable).with_name("sandcove"))
 """The `sandcove` command of this environment."""
@@ -52,6 +54,43 @@ def own_home() -> Iterator[Path]:
             else:
                 os.environ["SANDCOVE_HOME"] = before
             shutil.rmtree(home, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A server that listens on TCP too.
+
+    Attributes:
+        home: its folder, which the SDK in this process uses: without `url` it goes by the Unix socket.
+        url: of the TCP listener.
+        key: for that, of the Unix socket's tenant.
+    """
+
+    home: Path
+    url: str
+    key: str
+
+
+@contextmanager
+def on_tcp() -> Iterator[Remote]:
+    """A new Sandcove folder as `own_home` makes it, with such a server."""
+    told, tell = os.pipe()
+    line = [sys.executable, "-P", "-m", "sandcove.server", "--host=127.0.0.1", "--port=0", f"--ready-fd={tell}"]
+    with (
+        open(told) as answers,
+        own_home() as home,
+        (home / "server.log").open("wb") as log,
+        subprocess.Popen(line, pass_fds=[tell], stderr=log),
+    ):
+        os.close(tell)
+        try:
+            (url,) = json.loads(answers.readline())["addresses"]
+            create = [COMMAND, "keys", "create", "--tenant", "local"]
+            done = subprocess.run(create, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            yield Remote(home, url, done.stdout.strip())
+        finally:
+            # Before its process is waited for, which is this one's child.
+            stop_server(home)
 
 
 def bare_bwrap(*command: str) -> Callable[[], object]:

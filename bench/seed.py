@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.npm import UnavailableError, installed
-from bench.plain_http import Connection, on_tcp
-from sandcove import linux
+from bench.harness import UnavailableError
+from bench.inside import connect_inside
+from bench.npm import installed
+from bench.plain_http import Connection
 
 __all__ = ["SESSION", "Seed", "seed"]
 
@@ -39,7 +39,7 @@ class Seed:
 
     def connect(self) -> Connection:
         """One more connection to it, on its loopback."""
-        return on_tcp(_connect_inside(self._pid, PORT))
+        return Connection(connect_inside(self._pid, PORT))
 
 
 @contextmanager
@@ -132,33 +132,10 @@ def _wait_until_it_listens(bwrap: subprocess.Popen[bytes], log: Path) -> int:
         children = Path(f"/proc/{bwrap.pid}/task/{bwrap.pid}/children").read_text().split()
         try:
             if children:
-                _connect_inside(int(children[0]), PORT).close()
+                connect_inside(int(children[0]), PORT).close()
                 return int(children[0])
         except OSError:
             pass  # not yet
         if bwrap.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the reference server did not start:\n{log.read_text(errors='replace')[-3000:]}")
         time.sleep(0.05)
-
-
-def _connect_inside(pid: int, port: int) -> socket.socket:
-    """A TCP connection within the namespaces of process `pid`, made by a child: who joins them can't come back."""
-    near, far = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            namespaces = linux.CLONE_NEWNET | (0 if os.geteuid() == 0 else linux.CLONE_NEWUSER)
-            linux.setns(os.pidfd_open(pid), namespaces)
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as made:
-                socket.send_fds(far, [b"x"], [made.fileno()])
-            status = 0
-        finally:
-            os._exit(status)
-    far.close()
-    with near:
-        _, fds, _, _ = socket.recv_fds(near, 1, 1)
-    os.waitpid(child, 0)
-    if not fds:
-        raise ConnectionRefusedError(f"nothing listens on port {port} in there")
-    return socket.socket(fileno=fds[0])

@@ -14,7 +14,7 @@ from sandcove.wire.http import Event, ResponseParser
 
 __all__ = ["AgentConnection", "Agents"]
 
-MOST_IDLE = 8
+MOST_IDLE = 32
 """Idle connections kept to one agent."""
 HIGH_WATER = 1024 * 1024
 """Bytes of an answer that nobody has taken yet, at which reading pauses."""

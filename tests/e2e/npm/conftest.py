@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.npm import UnavailableError, installed
+from bench.harness import UnavailableError
+from bench.npm import installed
 from sandcove import Sandbox
 from tests.e2e.npm.client import NpmClient
 from tests.forwarder import Forwarder
