@@ -265,6 +265,7 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
 
     Attributes:
         sleep_after: seconds of idleness after which it sleeps (an anonymous one is destroyed); 0: never.
+        keep_alive: the server never puts it to sleep by itself.
         isolation: what isolation it really has; None while it has not been started.
         note: why it last ended, when it did not end by itself.
     """
@@ -276,6 +277,7 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
     anonymous: bool
     labels: dict[str, str]
     sleep_after: float
+    keep_alive: bool
     runtime: str
     isolation: Isolation | None = None
     note: str | None = None
@@ -291,6 +293,7 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
             anonymous=info.anonymous,
             labels=info.labels,
             sleep_after=info.sleep_after / 1000,
+            keep_alive=info.keep_alive,
             runtime=info.runtime,
             isolation=info.isolation,
             note=info.note,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import logging
 import secrets
@@ -145,6 +146,7 @@ class Sandboxes:
             anonymous=record.anonymous,
             labels=record.labels,
             sleep_after=record.sleep_after,
+            keep_alive=record.keep_alive,
             runtime=self._runtime.name,
             isolation=room.isolation if room is not None else None,
             agent_socket=str(sandbox.socket) if room is not None and local else None,
@@ -181,7 +183,7 @@ class Sandboxes:
                 if created:
                     await self.destroy(sandbox)
                 raise
-            if not created and (spec.labels is not None or spec.sleep_after is not None):
+            if not created:
                 self._change(sandbox, spec)
             return sandbox, created
 
@@ -249,12 +251,12 @@ class Sandboxes:
     async def sleep(self, sandbox: Sandbox, if_idle: int | None = None) -> None:
         """Ends its processes and its room; files, environment and sessions stay.
 
-        With `if_idle` (ms) only if it has not been in use for so long: the agent decides, and takes no
-        call from then on.
+        With `if_idle` (ms) only if it is not kept alive and has not been in use for so long: the agent decides, and
+        takes no call from then on.
         """
         async with sandbox.turn:
             _still_there(sandbox)
-            if if_idle is not None and sandbox.unused < if_idle / 1000:
+            if if_idle is not None and (sandbox.record.keep_alive or sandbox.unused < if_idle / 1000):
                 return
             if sandbox.room is not None:
                 try:
@@ -338,6 +340,7 @@ class Sandboxes:
             anonymous=spec.id is None,
             sleep_after=self._sleep_after if spec.sleep_after is None else spec.sleep_after,
             labels=dict(spec.labels or {}),
+            keep_alive=bool(spec.keep_alive),
         )
         self._registry.put(record)
         self.counts["created"] += 1
@@ -349,12 +352,17 @@ class Sandboxes:
         return sandbox
 
     def _change(self, sandbox: Sandbox, spec: CreateSandbox) -> None:
+        record = sandbox.record
+        before = dataclasses.replace(record)
         if spec.labels is not None:
-            sandbox.record.labels = dict(spec.labels)
+            record.labels = dict(spec.labels)
         if spec.sleep_after is not None:
-            sandbox.record.sleep_after = spec.sleep_after
-        self._registry.put(sandbox.record)
-        self.changed.set()
+            record.sleep_after = spec.sleep_after
+        if spec.keep_alive is not None:
+            record.keep_alive = spec.keep_alive
+        if record != before:
+            self._registry.put(record)
+            self.changed.set()
 
     async def _end_room(self, sandbox: Sandbox) -> None:
         room = sandbox.room

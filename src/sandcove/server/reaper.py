@@ -28,7 +28,7 @@ async def reap(sandboxes: Sandboxes) -> None:
     while True:
         sandboxes.changed.clear()
         now = time.monotonic()
-        running = {s for s in sandboxes.running() if s.record.sleep_after > 0}
+        running = {s for s in sandboxes.running() if s.record.sleep_after > 0 and not s.record.keep_alive}
         due = {s: due.get(s, now + s.record.sleep_after / 1000) for s in running}
         for sandbox in due:
             due[sandbox] = min(due[sandbox], now + sandbox.record.sleep_after / 1000)
@@ -48,6 +48,8 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
         idle = 0.0 if activity["busy"] else min(activity["idle"] / 1000, sandbox.unused)
         if idle < limit:
             return limit - idle
+        if sandbox.record.keep_alive:
+            return limit
         if sandbox.record.anonymous:
             await sandboxes.destroy(sandbox)
         else:

@@ -83,6 +83,8 @@ class CreateSandbox(Request):
     env: dict[str, str] | None = None
     sleep_after: int | None = None
     """Milliseconds of idleness after which the sandbox sleeps (an anonymous one is destroyed); 0: never."""
+    keep_alive: bool | None = None
+    """The server never puts it to sleep by itself."""
     lease: bool = False
 
 
@@ -116,6 +118,7 @@ class SandboxInfo(Answer):
     note: str | None = None
     """Why its room last ended, when nobody had asked for it; until it next sleeps."""
     tenant: str = "local"
+    keep_alive: bool = False
 
 
 class SandboxList(Answer):

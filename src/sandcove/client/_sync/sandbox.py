@@ -52,6 +52,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
         labels: to find it by, see `list_sandboxes`. They take the place of those that it has.
         env: environment variables of everything in it, added to those that it has.
         sleep_after: seconds of idleness after which it sleeps, 0 for never; its files stay, its processes end.
+        keep_alive: only `sleep` puts it to sleep, whatever `sleep_after` is: for a service that has to run.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -71,6 +72,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         sleep_after: float | None = None,
+        keep_alive: bool | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -82,6 +84,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
             labels=check_labels(labels),
             env=check_env(env),
             sleep_after=check_seconds("sleep_after", sleep_after, zero="never"),
+            keep_alive=None if keep_alive is None else check_flag("keep_alive", keep_alive),
             lease=id is None,
         )
         self._agent = Agent(request, _optional_text("url", url), _optional_text("api_key", api_key))
@@ -245,6 +248,7 @@ def get_sandbox(
     labels: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     sleep_after: float | None = None,
+    keep_alive: bool | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -257,6 +261,7 @@ def get_sandbox(
         labels=labels,
         env=env,
         sleep_after=sleep_after,
+        keep_alive=keep_alive,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,
