@@ -15,7 +15,7 @@ import pytest
 
 from bench import processes
 from sandcove import Sandbox, get_sandbox, list_sandboxes
-from tests.server.conftest import Serving, ask
+from tests.server.conftest import Serving, ask, wait_for_its_end
 
 
 def test_get_or_create_is_one_sandbox(home: Path) -> None:
@@ -113,17 +113,6 @@ def test_an_idle_sandbox_sleeps_and_the_next_call_wakes_it(home: Path) -> None:
         assert watching.recv(1) == b""
     assert box.exec("cat /workspace/f; echo $KEPT; pwd; pgrep -c sleep").stdout == "file\nenv\n/usr\n0\n"
     box.destroy()
-
-
-def wait_for_its_end(home: Path, sandbox_id: str) -> None:
-    """Returns when the sandbox's agent has ended: it closes this connection then, at the latest."""
-    with socket.socket(socket.AF_UNIX) as watching:
-        watching.settimeout(20)
-        try:
-            watching.connect(str(home / "run" / f"{sandbox_id}.sock"))
-            assert watching.recv(1) == b""
-        except (FileNotFoundError, ConnectionError):
-            pass  # it has ended already
 
 
 def test_what_is_kept_alive_does_not_sleep_by_itself(home: Path) -> None:

@@ -266,6 +266,7 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
     Attributes:
         sleep_after: seconds of idleness after which it sleeps (an anonymous one is destroyed); 0: never.
         keep_alive: the server never puts it to sleep by itself.
+        expires_at: when it is destroyed, or None.
         isolation: what isolation it really has; None while it has not been started.
         note: why it last ended, when it did not end by itself.
     """
@@ -279,6 +280,7 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
     sleep_after: float
     keep_alive: bool
     runtime: str
+    expires_at: datetime | None = None
     isolation: Isolation | None = None
     note: str | None = None
 
@@ -294,6 +296,7 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
             labels=info.labels,
             sleep_after=info.sleep_after / 1000,
             keep_alive=info.keep_alive,
+            expires_at=None if info.expires_at is None else when(info.expires_at),
             runtime=info.runtime,
             isolation=info.isolation,
             note=info.note,

@@ -26,7 +26,7 @@ from sandcove.server.ports import Ports
 from sandcove.server.preview.address import Base
 from sandcove.server.preview.api import ApiConnection
 from sandcove.server.preview.previews import Previews
-from sandcove.server.reaper import reap, wait_until_idle
+from sandcove.server.reaper import end_lives, reap, wait_until_idle
 from sandcove.server.registry import Registry
 from sandcove.server.tcp import listen, tls_context, url
 from sandcove.server.tokens import Tokens, read_secret
@@ -68,7 +68,7 @@ async def _serve(
 ) -> None:
     runtime = LocalRuntime(home, zygote=zygote)
     database = Database(home.registry)
-    sandboxes = Sandboxes(home, runtime, Registry(database), settings.sleep_after)
+    sandboxes = Sandboxes(home, runtime, Registry(database), settings)
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     audit = Audit(home.audit_log)
@@ -121,6 +121,7 @@ async def _serve(
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(reap(sandboxes)),
+                group.create_task(end_lives(sandboxes)),
                 group.create_task(asyncio.to_thread(_empty_trash, home.trash)),
             ]
             if auto and settings.idle_stop > 0:
