@@ -21,6 +21,7 @@ from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
 from sandcove.server.database import Database
 from sandcove.server.keys import Keys
+from sandcove.server.leftovers import clear_up
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.ports import Ports
 from sandcove.server.preview.address import Base
@@ -103,6 +104,7 @@ async def _serve(
         tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
         sockets = listen(settings.host, settings.port) if settings.host else []
         server.addresses = [url(sock, tls=tls is not None) for sock in sockets]
+        await clear_up(home)
         await runtime.start()
         await sandboxes.restore()
         local = Listener(prepare(server.app, ApiConnection))
