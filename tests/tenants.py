@@ -30,6 +30,7 @@ class Tcp:
 
     home: Path
     port: int
+    process: subprocess.Popen[bytes]
 
     @property
     def url(self) -> str:
@@ -96,6 +97,6 @@ def serving_in(home: Path, *arguments: str) -> Iterator[Tcp]:
         os.close(theirs)
         try:
             (address,) = json.loads(told.readline())["addresses"]
-            yield Tcp(home, int(address.rpartition(":")[2]))
+            yield Tcp(home, int(address.rpartition(":")[2]), process)
         finally:
             process.terminate()

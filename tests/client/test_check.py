@@ -92,6 +92,8 @@ def test_a_wrong_argument(box: Any, call: Any, told: str) -> None:
         ({"env": {"A": None}}, r"env\['A'\] is a str"),
         ({"sleep_after": -1}, "sleep_after is a number of seconds over 0, or 0 for never"),
         ({"sleep_after": "20m"}, "sleep_after is a number of seconds"),
+        ({"keep_alive": 1}, "keep_alive is True or False"),
+        ({"time_to_live": -1}, "time_to_live is a number of seconds over 0, or 0 for a life for good"),
         ({"url": 5}, "url is a str"),
         ({"api_key": b"k"}, "api_key is a str"),
     ],

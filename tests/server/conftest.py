@@ -42,6 +42,17 @@ def server_pid(home: Path) -> int:
     return int(ask(home / "server.sock", "GET", "/v1/server").json["pid"])
 
 
+def wait_for_its_end(home: Path, sandbox_id: str) -> None:
+    """Returns when the sandbox's agent has ended: it closes this connection then, at the latest."""
+    with socket.socket(socket.AF_UNIX) as watching:
+        watching.settimeout(20)
+        try:
+            watching.connect(str(home / "run" / f"{sandbox_id}.sock"))
+            assert watching.recv(1) == b""
+        except (FileNotFoundError, ConnectionError):
+            pass  # it has ended already
+
+
 @pytest.fixture
 def served(fresh_home: Path) -> Path:
     """A Sandcove folder of its own with a server that runs."""

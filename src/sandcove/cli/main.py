@@ -130,6 +130,8 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("--label", metavar="K=V", type=pair, action="append", default=[], help="to find it by")
     create.add_argument("--env", metavar="K=V", type=pair, action="append", default=[], help="set in everything in it")
     create.add_argument("--sleep-after", metavar="SECONDS", type=seconds, help="sleep when idle so long; 0: never")
+    create.add_argument("--time-to-live", metavar="TIME", type=duration, help="destroy it so long from now")
+    create.add_argument("--keep-alive", action="store_true", help="it never sleeps by itself")
     create.add_argument("--json", action="store_true", help="print all about it")
 
     execute = command(

@@ -40,7 +40,12 @@ def create(options: Namespace) -> int:
     """`sandcove create`."""
     name = f"box-{secrets.token_hex(4)}" if options.name is None else options.name
     sandbox = Sandbox(
-        name, labels=dict(options.label) or None, env=dict(options.env) or None, sleep_after=options.sleep_after
+        name,
+        labels=dict(options.label) or None,
+        env=dict(options.env) or None,
+        sleep_after=options.sleep_after,
+        keep_alive=options.keep_alive or None,
+        time_to_live=options.time_to_live,
     )
     sandbox.wake()
     print(encode(client().info(name)).decode() if options.json else name)
@@ -59,13 +64,14 @@ def ls(options: Namespace) -> int:
             info.state,
             info.created_at,
             info.last_active_at,
+            info.expires_at or "never",
             " ".join(f"{name}={value}" for name, value in sorted(info.labels.items())),
         ]
         for info in listing.sandboxes
     ]
     from sandcove.cli.draw import table
 
-    table(["name", "state", "created", "last active", "labels"], rows)
+    table(["name", "state", "created", "last active", "expires", "labels"], rows)
     return 0
 
 

@@ -265,6 +265,8 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
 
     Attributes:
         sleep_after: seconds of idleness after which it sleeps (an anonymous one is destroyed); 0: never.
+        keep_alive: the server never puts it to sleep by itself.
+        expires_at: when it is destroyed, or None.
         isolation: what isolation it really has; None while it has not been started.
         note: why it last ended, when it did not end by itself.
     """
@@ -276,7 +278,9 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
     anonymous: bool
     labels: dict[str, str]
     sleep_after: float
+    keep_alive: bool
     runtime: str
+    expires_at: datetime | None = None
     isolation: Isolation | None = None
     note: str | None = None
 
@@ -291,6 +295,8 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
             anonymous=info.anonymous,
             labels=info.labels,
             sleep_after=info.sleep_after / 1000,
+            keep_alive=info.keep_alive,
+            expires_at=None if info.expires_at is None else when(info.expires_at),
             runtime=info.runtime,
             isolation=info.isolation,
             note=info.note,

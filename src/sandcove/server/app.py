@@ -39,7 +39,7 @@ from sandcove.wire.clock import timestamp
 from sandcove.wire.codec import encode
 from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateToken
-from sandcove.wire.models import CreateSandbox, SandboxList, ServerInfo
+from sandcove.wire.models import CreateSandbox, SandboxList, ServerInfo, SetTimeToLive
 
 __all__ = ["Server"]
 
@@ -174,6 +174,11 @@ class Server:
         await self.sandboxes.sleep(sandbox)
         return self._answer(http, sandbox)
 
+    async def set_time_to_live(self, http: Request) -> Response:
+        sandbox = self.named(http)
+        self.sandboxes.set_time_to_live(sandbox, (await body(http, SetTimeToLive)).time_to_live)
+        return self._answer(http, sandbox)
+
     async def create_token(self, http: Request) -> Response:
         sandbox = self.named(http)
         return json(self.tokens.create(sandbox, caller_of(http.scope), await body(http, CreateToken)), 201)
@@ -187,7 +192,9 @@ class Server:
         if query := http.scope["query_string"]:
             target += "?" + query.decode("latin-1")
         wake = lambda: self._wake(http, sandbox)  # noqa: E731
-        answer = Relay(http, self._agents, sandbox.socket, target, wake=wake, traffic=self._traffic)
+        answer = Relay(
+            http, self._agents, sandbox.socket, target, wake=wake, traffic=self._traffic, broken=sandbox.broken
+        )
         return Counted(answer, self.quotas, caller_of(http.scope)) if rest in EXECS else answer
 
     async def show_metrics(self, http: Request) -> Response:
@@ -224,6 +231,7 @@ class Server:
             Route("/v1/sandboxes/{id}", self.sandbox, methods=["GET", "DELETE"]),
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
+            route("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live),
             route("POST", "/v1/sandboxes/{id}/tokens", self.create_token),
             *health_routes(self),
             route("GET", "/metrics", self.show_metrics),

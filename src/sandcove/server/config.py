@@ -102,6 +102,11 @@ class Settings:
     sleep_after: Annotated[
         float, SECONDS, "seconds of idleness after which a sandbox sleeps that has no value of its own"
     ] = 1200.0
+    longest_life: Annotated[
+        float,
+        SECONDS,
+        "seconds that a sandbox can have to live at most, and has if nothing is said; 0: it may live for good",
+    ] = 0.0
     idle_stop: Annotated[
         float,
         SECONDS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import logging
 import secrets
@@ -24,6 +25,7 @@ from sandcove.errors import (
 from sandcove.home import Home
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
 from sandcove.server.caller import LOCAL, Caller
+from sandcove.server.config import Settings
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
 from sandcove.server.states import State, move
@@ -34,8 +36,10 @@ from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
 __all__ = ["Sandbox", "Sandboxes"]
 
-MAX_SLEEP_AFTER = 10**12
+MAX_TIME = 10**12
 """Milliseconds: some thirty years."""
+MOST_REMEMBERED = 1000
+"""Sandboxes whose time is over: of so many whoever asks is told so."""
 
 NO_LIMITS = Limits()
 
@@ -68,6 +72,17 @@ class Sandbox:
         """Seconds since the last `leave`; 0 while it is in use."""
         return 0.0 if self._uses else time.monotonic() - self._used_at
 
+    def broken(self, error: Exception) -> SandboxError:
+        """The error for a call in it that was cut off."""
+        if self.record.destroying:
+            return self.gone()
+        return ContainerNotReadyError(f"the sandbox ended during the call ({error}); call again")
+
+    def gone(self) -> SandboxNotFoundError:
+        """The error for a call in it when it has been destroyed."""
+        why = f": {self.record.note}" if self.record.note else ""
+        return SandboxNotFoundError(f"sandbox {self.record.id!r} was destroyed{why}")
+
     def become(self, state: State) -> None:
         self.state = move(self.state, state)
 
@@ -75,22 +90,28 @@ class Sandbox:
 class Sandboxes:
     """All of them."""
 
-    def __init__(self, home: Home, runtime: Runtime, registry: Registry, sleep_after: float) -> None:
+    def __init__(self, home: Home, runtime: Runtime, registry: Registry, settings: Settings) -> None:
         self._home = home
         self._runtime = runtime
         self._registry = registry
-        self._sleep_after = int(sleep_after * 1000)
+        self._sleep_after = int(settings.sleep_after * 1000)
+        self._longest_life = int(settings.longest_life * 1000)
         self._all: dict[tuple[str, str], Sandbox] = {}
         self._by_uid: dict[str, Sandbox] = {}
+        self._over: dict[tuple[str, str], str] = {}
         self.changed = asyncio.Event()
         """Set when a sandbox starts or ends to run."""
+        self.lives_changed = asyncio.Event()
+        """Set when a sandbox has got another time to live."""
         self.counts = Counter(created=0, woken=0, slept=0, destroyed=0)
         """What happened since the server's start, and how often."""
 
     async def restore(self) -> None:
-        """After a start: named sandboxes are asleep; what was anonymous, half destroyed or unknown is removed."""
+        """After a start: named sandboxes are asleep; what was anonymous, half destroyed, unknown or over is removed."""
         for record in self._registry.all():
-            if record.anonymous or record.destroying:
+            if record.anonymous or record.destroying or _is_over(record):
+                if _is_over(record):
+                    self._remember(record)
                 await self._runtime.delete(self._home.sandbox(record.uid))
                 self._registry.remove(record.uid)
             else:
@@ -110,7 +131,9 @@ class Sandboxes:
         check_sandbox_id(sandbox_id)
         found = self._all.get((caller.tenant, sandbox_id))
         if found is None or caller.sandbox not in (None, found.record.uid):
-            raise SandboxNotFoundError(f"sandbox {sandbox_id!r} does not exist; create it first")
+            over = self._over.get((caller.tenant, sandbox_id)) if found is None else None
+            why = "does not exist" if over is None else f"was destroyed: {over}"
+            raise SandboxNotFoundError(f"sandbox {sandbox_id!r} {why}; create it first")
         return found
 
     def of_uid(self, uid: str) -> Sandbox | None:
@@ -126,6 +149,11 @@ class Sandboxes:
         ]
         return sorted(found, key=lambda s: (s.record.created_at, s.record.uid))
 
+    def lives(self) -> list[tuple[Sandbox, float]]:
+        """Those that have a time to live, and when it is over, in seconds since the epoch."""
+        found = ((sandbox, sandbox.record.expires_at) for sandbox in self._all.values())
+        return [(sandbox, ends_at) for sandbox, ends_at in found if ends_at is not None]
+
     def running(self) -> list[Sandbox]:
         return [s for s in self._all.values() if s.room is not None]
 
@@ -139,12 +167,14 @@ class Sandboxes:
         return SandboxInfo(
             id=record.id,
             tenant=record.tenant,
-            state=sandbox.state.value,
+            state=State.DESTROYING.value if record.destroying else sandbox.state.value,
             created_at=record.created_at,
             last_active_at=record.last_active_at,
             anonymous=record.anonymous,
             labels=record.labels,
             sleep_after=record.sleep_after,
+            keep_alive=record.keep_alive,
+            expires_at=None if record.expires_at is None else timestamp(record.expires_at),
             runtime=self._runtime.name,
             isolation=room.isolation if room is not None else None,
             agent_socket=str(sandbox.socket) if room is not None and local else None,
@@ -154,7 +184,7 @@ class Sandboxes:
     # --- changing ---------------------------------------------------------------------------------------
 
     async def get_or_create(self, spec: CreateSandbox, caller: Caller, limits: Limits) -> tuple[Sandbox, bool]:
-        """The caller's sandbox of this id, awake, with the given labels, environment and idle time; whether it is new.
+        """The caller's sandbox of this id, awake, with the given labels, environment and times; whether it is new.
 
         Raises:
             InvalidRequestError, HostUnsupportedError, QuotaExceededError, SandboxError.
@@ -163,8 +193,9 @@ class Sandboxes:
             check_sandbox_id(spec.id)
         check_labels(spec.labels or {})
         check_env(spec.env or {})
-        if spec.sleep_after is not None and not 0 <= spec.sleep_after <= MAX_SLEEP_AFTER:
-            raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_SLEEP_AFTER}")
+        if spec.sleep_after is not None and not 0 <= spec.sleep_after <= MAX_TIME:
+            raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_TIME}")
+        self._end_of_life(spec.time_to_live)
         while True:
             sandbox = None if spec.id is None else self._all.get((caller.tenant, spec.id))
             created = sandbox is None
@@ -174,6 +205,8 @@ class Sandboxes:
                 await self.wake(sandbox, limits)
                 if spec.env:
                     await ask(sandbox.socket, "POST", "/api/env", {"env": spec.env})
+                if not created:
+                    self._change(sandbox, spec)
             except SandboxNotFoundError:
                 # It was destroyed while this call waited for it.
                 continue
@@ -181,8 +214,6 @@ class Sandboxes:
                 if created:
                     await self.destroy(sandbox)
                 raise
-            if not created and (spec.labels is not None or spec.sleep_after is not None):
-                self._change(sandbox, spec)
             return sandbox, created
 
     async def wake(self, sandbox: Sandbox, limits: Limits = NO_LIMITS) -> None:
@@ -249,12 +280,12 @@ class Sandboxes:
     async def sleep(self, sandbox: Sandbox, if_idle: int | None = None) -> None:
         """Ends its processes and its room; files, environment and sessions stay.
 
-        With `if_idle` (ms) only if it has not been in use for so long: the agent decides, and takes no
-        call from then on.
+        With `if_idle` (ms) only if it is not kept alive and has not been in use for so long: the agent decides, and
+        takes no call from then on.
         """
         async with sandbox.turn:
             _still_there(sandbox)
-            if if_idle is not None and sandbox.unused < if_idle / 1000:
+            if if_idle is not None and (sandbox.record.keep_alive or sandbox.unused < if_idle / 1000):
                 return
             if sandbox.room is not None:
                 try:
@@ -278,13 +309,16 @@ class Sandboxes:
         finally:
             aside.unlink()
 
-    async def destroy(self, sandbox: Sandbox) -> None:
-        """Ends it and deletes all of it. Repeating it is harmless."""
+    async def destroy(self, sandbox: Sandbox, *, if_over: bool = False) -> None:
+        """Ends it and deletes all of it. Repeating it is harmless. With `if_over` only if its time to live is over."""
         async with sandbox.turn:
-            if sandbox.state is State.DESTROYING:
+            if sandbox.state is State.DESTROYING or (if_over and not _is_over(sandbox.record)):
                 return
+            self._registry.put(dataclasses.replace(sandbox.record, destroying=True))
             sandbox.record.destroying = True
-            self._registry.put(sandbox.record)
+            if if_over:
+                sandbox.record.note = _over_since(sandbox.record)
+                self._remember(sandbox.record)
             if sandbox.room is not None:
                 await self._end_room(sandbox)
             sandbox.become(State.DESTROYING)
@@ -296,6 +330,38 @@ class Sandboxes:
                 self._by_uid.pop(sandbox.record.uid, None)
                 self.counts["destroyed"] += 1
                 sandbox.destroyed.set()
+
+    def set_time_to_live(self, sandbox: Sandbox, milliseconds: int) -> None:
+        """It is destroyed so long from now; 0: it lives for good.
+
+        Raises:
+            InvalidRequestError: the server lets no sandbox live so long.
+        """
+        ends_at = self._end_of_life(milliseconds)
+        _still_there(sandbox)
+        sandbox.record.expires_at = ends_at
+        self._registry.put(sandbox.record)
+        self.lives_changed.set()
+
+    def _end_of_life(self, milliseconds: int | None) -> float | None:
+        """When a life that begins now ends."""
+        longest = self._longest_life
+        if milliseconds is None:
+            milliseconds = longest
+        if not 0 <= milliseconds <= MAX_TIME:
+            raise InvalidRequestError(f"timeToLive is {milliseconds} ms; give 0 (for good) to {MAX_TIME}")
+        if longest and not 0 < milliseconds <= longest:
+            raise InvalidRequestError(
+                f"timeToLive is {milliseconds} ms{'' if milliseconds else ' (for good)'}; this server takes at most "
+                f"{longest} ms (longest_life), which can be set again before the time is over"
+            )
+        return time.time() + milliseconds / 1000 if milliseconds else None
+
+    def _remember(self, record: Record) -> None:
+        """Who asks for it is told that its time was over."""
+        self._over[record.tenant, record.id] = _over_since(record)
+        if len(self._over) > MOST_REMEMBERED:
+            del self._over[next(iter(self._over))]
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
         """Notes that it was active just now."""
@@ -338,8 +404,12 @@ class Sandboxes:
             anonymous=spec.id is None,
             sleep_after=self._sleep_after if spec.sleep_after is None else spec.sleep_after,
             labels=dict(spec.labels or {}),
+            keep_alive=bool(spec.keep_alive),
+            expires_at=self._end_of_life(spec.time_to_live),
         )
         self._registry.put(record)
+        self._over.pop((tenant, record.id), None)
+        self.lives_changed.set()
         self.counts["created"] += 1
         return self._put(record)
 
@@ -349,12 +419,21 @@ class Sandboxes:
         return sandbox
 
     def _change(self, sandbox: Sandbox, spec: CreateSandbox) -> None:
+        _still_there(sandbox)
+        record = sandbox.record
+        before = dataclasses.replace(record)
         if spec.labels is not None:
-            sandbox.record.labels = dict(spec.labels)
+            record.labels = dict(spec.labels)
         if spec.sleep_after is not None:
-            sandbox.record.sleep_after = spec.sleep_after
-        self._registry.put(sandbox.record)
-        self.changed.set()
+            record.sleep_after = spec.sleep_after
+        if spec.keep_alive is not None:
+            record.keep_alive = spec.keep_alive
+        if spec.time_to_live is not None:
+            record.expires_at = self._end_of_life(spec.time_to_live)
+        if record != before:
+            self._registry.put(record)
+            self.changed.set()
+            self.lives_changed.set()
 
     async def _end_room(self, sandbox: Sandbox) -> None:
         room = sandbox.room
@@ -382,6 +461,14 @@ def _made_up() -> str:
     return f"sb-{secrets.token_hex(8)}"
 
 
+def _is_over(record: Record) -> bool:
+    return record.expires_at is not None and record.expires_at <= time.time()
+
+
+def _over_since(record: Record) -> str:
+    return f"its time to live was over at {timestamp(record.expires_at)}"
+
+
 def _answers(path: Path) -> bool:
     """An agent listens on this socket."""
     with socket.socket(socket.AF_UNIX) as probe:
@@ -391,4 +478,4 @@ def _answers(path: Path) -> bool:
 
 def _still_there(sandbox: Sandbox) -> None:
     if sandbox.state is State.DESTROYING:
-        raise SandboxNotFoundError(f"sandbox {sandbox.record.id!r} was destroyed")
+        raise sandbox.gone()

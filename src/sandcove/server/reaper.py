@@ -1,4 +1,5 @@
-"""Idleness: a sandbox that nobody uses goes to sleep (an anonymous one is destroyed), an unused server stops."""
+"""Time that is over: a sandbox that nobody uses sleeps (an anonymous one is destroyed), one that has lived as long as
+it may is destroyed, an unused server stops."""
 
 from __future__ import annotations
 
@@ -14,7 +15,12 @@ from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.ports import Ports
 from sandcove.server.relay import ask
 
-__all__ = ["reap", "wait_until_idle"]
+__all__ = ["end_lives", "reap", "wait_until_idle"]
+
+CLOCK_STEP = 30.0
+"""Seconds after which the time of day is read again at the latest: somebody may have set it."""
+TRY_AGAIN = 5.0
+"""Seconds until what could not be destroyed is tried again."""
 
 _log = logging.getLogger("sandcove.server")
 
@@ -28,7 +34,7 @@ async def reap(sandboxes: Sandboxes) -> None:
     while True:
         sandboxes.changed.clear()
         now = time.monotonic()
-        running = {s for s in sandboxes.running() if s.record.sleep_after > 0}
+        running = {s for s in sandboxes.running() if s.record.sleep_after > 0 and not s.record.keep_alive}
         due = {s: due.get(s, now + s.record.sleep_after / 1000) for s in running}
         for sandbox in due:
             due[sandbox] = min(due[sandbox], now + sandbox.record.sleep_after / 1000)
@@ -48,6 +54,8 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
         idle = 0.0 if activity["busy"] else min(activity["idle"] / 1000, sandbox.unused)
         if idle < limit:
             return limit - idle
+        if sandbox.record.keep_alive:
+            return limit
         if sandbox.record.anonymous:
             await sandboxes.destroy(sandbox)
         else:
@@ -55,6 +63,35 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
     except SandboxError as error:
         _log.warning("sandbox %s could not be asked whether it is idle: %s", sandbox.record.uid, error)
     return limit
+
+
+async def end_lives(sandboxes: Sandboxes) -> None:
+    """Runs until cancelled: destroys each sandbox when its time to live is over."""
+    ending: set[Sandbox] = set()
+    async with asyncio.TaskGroup() as group:
+        while True:
+            sandboxes.lives_changed.clear()
+            now = time.time()
+            timeout = CLOCK_STEP
+            for sandbox, ends_at in sandboxes.lives():
+                if ends_at > now:
+                    timeout = min(timeout, ends_at - now)
+                elif sandbox not in ending:
+                    ending.add(sandbox)
+                    group.create_task(_end_life(sandboxes, sandbox, ending))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout + 0.001):
+                    await sandboxes.lives_changed.wait()
+
+
+async def _end_life(sandboxes: Sandboxes, sandbox: Sandbox, ending: set[Sandbox]) -> None:
+    try:
+        await sandboxes.destroy(sandbox, if_over=True)
+    except (SandboxError, OSError) as error:
+        _log.warning("sandbox %s, whose time is over, could not be destroyed: %s", sandbox.record.uid, error)
+        await asyncio.sleep(TRY_AGAIN)
+    ending.discard(sandbox)
+    sandboxes.lives_changed.set()
 
 
 async def wait_until_idle(sandboxes: Sandboxes, listeners: Sequence[Listener], ports: Ports, seconds: float) -> None:

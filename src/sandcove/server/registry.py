@@ -13,7 +13,8 @@ __all__ = ["Record", "Registry"]
 
 @dataclass
 class Record:
-    """What is kept of a sandbox. Times are ISO 8601 in UTC; `sleep_after` is in milliseconds, 0 for never.
+    """What is kept of a sandbox. Times are ISO 8601 in UTC; `sleep_after` is in milliseconds, 0 for never; `expires_at`
+    in seconds since the epoch, None for never.
 
     `id` is the name that its tenant knows it by. `uid` is unique over all tenants, and names its folder, its agent's
     socket and its preview hosts; for tenant ``local`` it is the id.
@@ -29,6 +30,8 @@ class Record:
     note: str | None = None
     tenant: str = "local"
     uid: str = ""
+    keep_alive: bool = False
+    expires_at: float | None = None
 
     def __post_init__(self) -> None:
         self.uid = self.uid or self.id
@@ -42,8 +45,8 @@ class Registry:
 
     def all(self) -> list[Record]:
         rows = self._database.rows(
-            "select uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note "
-            "from sandboxes"
+            "select uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, "
+            "keep_alive, expires_at from sandboxes"
         )
         return [
             Record(
@@ -57,6 +60,8 @@ class Registry:
                 labels=msgspec.json.decode(row[7], type=dict[str, str]),
                 destroying=bool(row[8]),
                 note=row[9],
+                keep_alive=bool(row[10]),
+                expires_at=row[11],
             )
             for row in rows
         ]
@@ -65,8 +70,8 @@ class Registry:
         """Writes a record, new or changed; returns when it is written down."""
         self._database.write(
             "insert or replace into sandboxes "
-            "(uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note) "
-            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "(uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, "
+            "keep_alive, expires_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.uid,
                 record.tenant,
@@ -78,6 +83,8 @@ class Registry:
                 msgspec.json.encode(record.labels).decode(),
                 record.destroying,
                 record.note,
+                record.keep_alive,
+                record.expires_at,
             ),
         )
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sandcove.errors import ContainerNotReadyError, SandboxNetworkError, error_from_wire
+from sandcove.errors import ContainerNotReadyError, SandboxError, SandboxNetworkError, error_from_wire
 from sandcove.server.agents import AgentConnection, Agents
 from sandcove.wire.codec import decode_json, encode
 from sandcove.wire.http import END, Head, chunk, request_head
@@ -87,6 +87,7 @@ class Relay(Response):
     Args:
         wake: called, once, when the agent is not there.
         traffic: counts the bytes of the bodies.
+        broken: gives the error for an answer that broke off before it began.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Relay(Response):
         *,
         wake: Callable[[], Awaitable[None]],
         traffic: Counter[str],
+        broken: Callable[[Exception], SandboxError],
     ) -> None:
         self._http = http
         self._agents = agents
@@ -105,6 +107,7 @@ class Relay(Response):
         self._target = target
         self._wake = wake
         self._traffic = traffic
+        self._broken = broken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         message = await receive()
@@ -133,7 +136,7 @@ class Relay(Response):
             await self._pass_answer(connection, send)
             whole = not more
         except (OSError, SandboxNetworkError) as error:
-            raise ContainerNotReadyError(f"the sandbox ended during the call ({error}); call again") from None
+            raise self._broken(error) from None
         finally:
             later.cancel()
             for task in tasks:

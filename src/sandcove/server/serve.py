@@ -21,12 +21,13 @@ from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
 from sandcove.server.database import Database
 from sandcove.server.keys import Keys
+from sandcove.server.leftovers import clear_up
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.ports import Ports
 from sandcove.server.preview.address import Base
 from sandcove.server.preview.api import ApiConnection
 from sandcove.server.preview.previews import Previews
-from sandcove.server.reaper import reap, wait_until_idle
+from sandcove.server.reaper import end_lives, reap, wait_until_idle
 from sandcove.server.registry import Registry
 from sandcove.server.tcp import listen, tls_context, url
 from sandcove.server.tokens import Tokens, read_secret
@@ -68,7 +69,7 @@ async def _serve(
 ) -> None:
     runtime = LocalRuntime(home, zygote=zygote)
     database = Database(home.registry)
-    sandboxes = Sandboxes(home, runtime, Registry(database), settings.sleep_after)
+    sandboxes = Sandboxes(home, runtime, Registry(database), settings)
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     audit = Audit(home.audit_log)
@@ -103,6 +104,7 @@ async def _serve(
         tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
         sockets = listen(settings.host, settings.port) if settings.host else []
         server.addresses = [url(sock, tls=tls is not None) for sock in sockets]
+        await clear_up(home)
         await runtime.start()
         await sandboxes.restore()
         local = Listener(prepare(server.app, ApiConnection))
@@ -121,6 +123,7 @@ async def _serve(
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(reap(sandboxes)),
+                group.create_task(end_lives(sandboxes)),
                 group.create_task(asyncio.to_thread(_empty_trash, home.trash)),
             ]
             if auto and settings.idle_stop > 0:

@@ -45,6 +45,7 @@ __all__ = [
     "SessionInfo",
     "SessionList",
     "SetEnv",
+    "SetTimeToLive",
     "StartProcess",
     "StdinAnswer",
     "UnexposePort",
@@ -83,6 +84,10 @@ class CreateSandbox(Request):
     env: dict[str, str] | None = None
     sleep_after: int | None = None
     """Milliseconds of idleness after which the sandbox sleeps (an anonymous one is destroyed); 0: never."""
+    keep_alive: bool | None = None
+    """The server never puts it to sleep by itself."""
+    time_to_live: int | None = None
+    """Milliseconds from now after which the sandbox is destroyed; 0: it lives for good."""
     lease: bool = False
 
 
@@ -118,6 +123,14 @@ class SandboxInfo(Answer):
     note: str | None = None
     """Why its room last ended, when nobody had asked for it; until it next sleeps."""
     tenant: str = "local"
+    keep_alive: bool = False
+    expires_at: str | None = None
+
+
+class SetTimeToLive(Request):
+    """``POST /v1/sandboxes/{id}/time-to-live``: as `CreateSandbox.time_to_live`."""
+
+    time_to_live: int
 
 
 class SandboxList(Answer):

@@ -119,7 +119,7 @@ class AsyncAgent:
             except (Unreachable, Broken, ServiceUnavailableError) as error:
                 tries += 1
                 if not await again(tries, error, repeatable=repeatable, body=body):
-                    raise self._failed(error, endpoint) from None
+                    raise await self._failed(error, endpoint) from None
                 # What answered that something else is not ready is awake.
                 if not isinstance(error, ServiceUnavailableError) or isinstance(error, ContainerNotReadyError):
                     route = await self._wake(client, route)
@@ -134,7 +134,7 @@ class AsyncAgent:
         try:
             return answer(await response.read(), type)
         except Broken as error:
-            raise self.ended(error) from None
+            raise await self.ended(error) from None
 
     async def send(self, method: str, path: str, body: bytes) -> None:
         """Sends raw bytes, for an answer that says nothing more than that they have been taken."""
@@ -142,18 +142,30 @@ class AsyncAgent:
         try:
             await response.read()
         except Broken as error:
-            raise self.ended(error) from None
+            raise await self.ended(error) from None
 
-    def _failed(self, error: Unreachable | Broken | ServiceUnavailableError, endpoint: Endpoint) -> SandboxError:
+    async def _failed(self, error: Unreachable | Broken | ServiceUnavailableError, endpoint: Endpoint) -> SandboxError:
         match error:
             case Unreachable():
                 return ContainerNotReadyError(f"sandbox {self.id} can't be reached at {endpoint}: {error}")
             case Broken():
-                return self.ended(error)
+                return await self.ended(error)
         return error
 
-    def ended(self, error: Broken) -> ContainerNotReadyError:
-        """The error for a connection that broke after the request had gone out."""
+    async def ended(self, error: Broken) -> SandboxError:
+        """The error for a connection that broke after the request had gone out; a server that runs is asked why."""
+        client = await self.client()
+        try:
+            response = await client.pool.request(client.endpoint, "GET", f"/v1/sandboxes/{self.id}")
+            await raise_for_error(response)
+            info = answer(await response.read(), SandboxInfo)
+            if info.state == "destroying":
+                why = f": {info.note}" if info.note else ""
+                return SandboxNotFoundError(f"sandbox {self.id!r} was destroyed{why}")
+        except SandboxNotFoundError as gone:
+            return gone
+        except (Unreachable, Broken, SandboxError):
+            pass
         return ContainerNotReadyError(
             f"sandbox {self.id} ended during the call ({error}); whether the call had its effect is not known"
         )

@@ -28,6 +28,7 @@ from sandcove.wire.models import (
     SandboxInfo,
     SandboxList,
     ServerInfo,
+    SetTimeToLive,
 )
 
 __all__ = ["JSON", "AsyncClient", "answer", "raise_for_error"]
@@ -131,6 +132,11 @@ class AsyncClient:
     async def sleep(self, sandbox_id: str) -> SandboxInfo:
         """Puts a sandbox to sleep."""
         return await self.call("POST", f"/v1/sandboxes/{sandbox_id}/sleep", SandboxInfo, repeatable=True)
+
+    async def set_time_to_live(self, sandbox_id: str, request: SetTimeToLive) -> SandboxInfo:
+        """Has a sandbox live so long from now."""
+        target = f"/v1/sandboxes/{sandbox_id}/time-to-live"
+        return await self.call("POST", target, SandboxInfo, encode(request), repeatable=True)
 
     async def destroy(self, sandbox_id: str) -> None:
         """Destroys a sandbox and its files."""

@@ -202,7 +202,7 @@ class AsyncCommands:
                 details[name] = details.get(name, "") if text else exact(details.get(name, ""), base64)
             raise
         except Broken as error:
-            raise self._agent.ended(error) from None
+            raise await self._agent.ended(error) from None
         except msgspec.DecodeError as error:
             raise _not_understood(error) from None
         if text:
@@ -303,7 +303,7 @@ class AsyncCommands:
                     yield event
             await response.read()
         except Broken as error:
-            raise self._agent.ended(error) from None
+            raise await self._agent.ended(error) from None
         except msgspec.DecodeError as error:
             raise _not_understood(error) from None
         finally:

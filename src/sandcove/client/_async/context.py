@@ -168,7 +168,7 @@ async def code_events(agent: AsyncAgent, request: code.RunCode) -> AsyncGenerato
         await response.read()
     except Broken as error:
         # After such an error there may be nothing more: what ran the cell has ended.
-        raise failure or agent.ended(error) from None
+        raise failure or await agent.ended(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SandboxNetworkError(f"the agent's answer is not what this client understands: {error}") from None
     finally:

@@ -168,7 +168,7 @@ class AsyncFiles:
         try:
             return await response.read(MAX_READ)
         except Broken as error:
-            raise self._agent.ended(error) from None
+            raise await self._agent.ended(error) from None
 
     def _raw(self, what: str, path: object, mode: int | None = None) -> str:
         """The target of a request whose body is the bytes of a file, or of a folder's tar stream."""

@@ -106,7 +106,7 @@ class AsyncGit:
                         )
                         await call_back(on_progress, progress)
         except Broken as error:
-            raise self._agent.ended(error) from None
+            raise await self._agent.ended(error) from None
         except msgspec.DecodeError as error:
             raise SandboxNetworkError(f"the agent's answer is not what this client understands: {error}") from None
         finally:

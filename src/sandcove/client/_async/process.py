@@ -236,7 +236,7 @@ async def log_events(agent: AsyncAgent, id: str, query: str, timeout: float | No
                     yield LogEvent(event)
         await response.read()
     except Broken as error:
-        raise agent.ended(error) from None
+        raise await agent.ended(error) from None
     except msgspec.DecodeError as error:
         raise SandboxNetworkError(f"the agent's answer is not what this client understands: {error}") from None
     finally:

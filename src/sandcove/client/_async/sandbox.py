@@ -51,6 +51,9 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         labels: to find it by, see `async_list_sandboxes`. They take the place of those that it has.
         env: environment variables of everything in it, added to those that it has.
         sleep_after: seconds of idleness after which it sleeps, 0 for never; its files stay, its processes end.
+        keep_alive: only `sleep` puts it to sleep, whatever `sleep_after` is: for a service that has to run.
+        time_to_live: seconds after the first call of this object at which it is destroyed, in use or not; see
+            `set_time_to_live`.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -70,6 +73,8 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         sleep_after: float | None = None,
+        keep_alive: bool | None = None,
+        time_to_live: float | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -81,6 +86,8 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
             labels=check_labels(labels),
             env=check_env(env),
             sleep_after=check_seconds("sleep_after", sleep_after, zero="never"),
+            keep_alive=None if keep_alive is None else check_flag("keep_alive", keep_alive),
+            time_to_live=check_seconds("time_to_live", time_to_live, zero="a life for good"),
             lease=id is None,
         )
         self._agent = AsyncAgent(request, _optional_text("url", url), _optional_text("api_key", api_key))
@@ -150,6 +157,16 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
     async def wake(self) -> SandboxInfo:
         """Wakes it, ahead of the next call."""
         return SandboxInfo.of(await self._agent.wake())
+
+    async def set_time_to_live(self, seconds: float) -> SandboxInfo:
+        """Has it destroyed, with its files, in use or not, so many seconds from now; 0: it lives for good.
+
+        Called again before the time is over, this puts the end off. `info` tells it as `expires_at`.
+        """
+        milliseconds = check_seconds("seconds", seconds, zero="a life for good")
+        await self._agent.ensure()
+        request = models.SetTimeToLive(time_to_live=milliseconds or 0)
+        return SandboxInfo.of(await (await self._agent.client()).set_time_to_live(self.id, request))
 
     async def destroy(self) -> None:
         """Destroys it with its files.
@@ -244,6 +261,8 @@ def get_async_sandbox(
     labels: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     sleep_after: float | None = None,
+    keep_alive: bool | None = None,
+    time_to_live: float | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -256,6 +275,8 @@ def get_async_sandbox(
         labels=labels,
         env=env,
         sleep_after=sleep_after,
+        keep_alive=keep_alive,
+        time_to_live=time_to_live,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,

@@ -51,7 +51,7 @@ class AsyncStdin:
             response = await agent.open("PUT", "/api/stdin", pieces)
             request.stdin_token = answer(await response.read(), StdinAnswer).token
         except Broken as error:
-            raise agent.ended(error) from None
+            raise await agent.ended(error) from None
         finally:
             await pieces.aclose()
 

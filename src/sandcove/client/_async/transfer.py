@@ -116,7 +116,7 @@ class AsyncTransfer(AsyncFiles):
             finally:
                 file.discard()
         except Broken as error:
-            raise self._agent.ended(error) from None
+            raise await self._agent.ended(error) from None
         finally:
             await pieces.aclose()
             response.close()
@@ -136,7 +136,7 @@ class AsyncTransfer(AsyncFiles):
             finally:
                 unpacker.close()
         except Broken as error:
-            raise self._agent.ended(error) from None
+            raise await self._agent.ended(error) from None
         finally:
             await pieces.aclose()
             response.close()

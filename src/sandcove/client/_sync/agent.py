@@ -153,8 +153,20 @@ class Agent:
                 return self.ended(error)
         return error
 
-    def ended(self, error: Broken) -> ContainerNotReadyError:
-        """The error for a connection that broke after the request had gone out."""
+    def ended(self, error: Broken) -> SandboxError:
+        """The error for a connection that broke after the request had gone out; a server that runs is asked why."""
+        client = self.client()
+        try:
+            response = client.pool.request(client.endpoint, "GET", f"/v1/sandboxes/{self.id}")
+            raise_for_error(response)
+            info = answer(response.read(), SandboxInfo)
+            if info.state == "destroying":
+                why = f": {info.note}" if info.note else ""
+                return SandboxNotFoundError(f"sandbox {self.id!r} was destroyed{why}")
+        except SandboxNotFoundError as gone:
+            return gone
+        except (Unreachable, Broken, SandboxError):
+            pass
         return ContainerNotReadyError(
             f"sandbox {self.id} ended during the call ({error}); whether the call had its effect is not known"
         )

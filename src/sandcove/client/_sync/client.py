@@ -29,6 +29,7 @@ from sandcove.wire.models import (
     SandboxInfo,
     SandboxList,
     ServerInfo,
+    SetTimeToLive,
 )
 
 __all__ = ["JSON", "Client", "answer", "raise_for_error"]
@@ -132,6 +133,11 @@ class Client:
     def sleep(self, sandbox_id: str) -> SandboxInfo:
         """Puts a sandbox to sleep."""
         return self.call("POST", f"/v1/sandboxes/{sandbox_id}/sleep", SandboxInfo, repeatable=True)
+
+    def set_time_to_live(self, sandbox_id: str, request: SetTimeToLive) -> SandboxInfo:
+        """Has a sandbox live so long from now."""
+        target = f"/v1/sandboxes/{sandbox_id}/time-to-live"
+        return self.call("POST", target, SandboxInfo, encode(request), repeatable=True)
 
     def destroy(self, sandbox_id: str) -> None:
         """Destroys a sandbox and its files."""

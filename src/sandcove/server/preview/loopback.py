@@ -42,13 +42,19 @@ class Loopback:
                 try:
                     listener = self._bind()
                     self._port = listener.getsockname()[1]
-                    self._kept.write_text(f"{self._port}\n")
+                    self._keep()
                     self._server = await asyncio.get_running_loop().create_server(
                         self._protocol, sock=listener, backlog=1024
                     )
                 except OSError as error:
                     raise ServiceUnavailableError(f"no port of 127.0.0.1 can be had for previews: {error}") from None
             return self._port
+
+    def _keep(self) -> None:
+        """Whole or not at all, whatever ends the server meanwhile: URLs that were given out name this port."""
+        new = self._kept.with_name(f"{self._kept.name}.new")
+        new.write_text(f"{self._port}\n")
+        new.replace(self._kept)
 
     def _bind(self) -> socket.socket:
         before = 0
