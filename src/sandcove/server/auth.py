@@ -113,8 +113,9 @@ class Authentication:
         scope.setdefault("state", {})["caller"] = caller
         return caller
 
-    def check_head(self, request: Head) -> Caller:
-        """The same for a request that no application sees, before it is passed on to a service."""
+    def check_head(self, request: Head) -> tuple[Caller, str]:
+        """The same for a request that no application sees, before it is passed on to a service; and the path
+        without that prefix."""
         path, _, query = request.target.partition("?")
         scope: Scope = {
             "method": request.method.decode("latin-1"),
@@ -122,7 +123,7 @@ class Authentication:
             "query_string": query.encode("latin-1"),
             "headers": [(name.lower(), value) for name, value in request.headers],
         }
-        return self.check(scope)
+        return self.check(scope), scope["path"]
 
     def end(self, key_id: str) -> None:
         """Ends the requests that run of this key and of its tokens; but for the one that asks."""

@@ -109,7 +109,9 @@ async def _serve(
         await sandboxes.restore()
         local = Listener(prepare(server.app, ApiConnection))
         listeners.append(local)
-        await local.start(_bind(home.server_socket), protocol=previews.serve_with(local, lambda _: LOCAL))
+        await local.start(
+            _bind(home.server_socket), protocol=previews.serve_with(local, lambda request: (LOCAL, request.target))
+        )
         if sockets:
             from sandcove.server.connection import Connection
 

@@ -113,7 +113,7 @@ class Interpreter:
 
 
 class Called:
-    """A method of the client. Call it; or, when it returns a stream, read that by `events`, `file` or `lines`."""
+    """A method of the client. Call it; or, when it returns a stream or a `Response`, by the method named after that."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self._call = call
@@ -128,6 +128,10 @@ class Called:
     def file(self, *args: Any) -> dict[str, Any]:
         """What the package's own reader of file streams collects: content, whether that is bytes, metadata."""
         return self._call(*args, read="file")  # type: ignore[no-any-return]
+
+    def response(self, *args: Any) -> dict[str, Any]:
+        """Status, headers by their names in lower case, and the body in base64."""
+        return self._call(*args, read="response")  # type: ignore[no-any-return]
 
     def lines(self, *args: Any, until: str | None = None) -> list[dict[str, Any]]:
         """All events of a stream of lines; the reader leaves when the text of one contains `until`."""

@@ -2,8 +2,8 @@
 //
 // Each line on standard input is a call: {of, call, args, read, until}. Each line on standard output is its answer:
 // {value | error, callbacks}. `of` names the object: the "client", or the package's "interpreter" on it. `read` says what
-// the method returns: a stream of "events", of a "file" or of "lines"; a reader of events or lines leaves when one of them
-// has the text `until`. Or it says that the method is given the four callbacks of a "cell".
+// the method returns: a stream of "events", of a "file" or of "lines", or a "response"; a reader of events or lines leaves
+// when one of them has the text `until`. Or it says that the method is given the four callbacks of a "cell".
 
 import { Console } from "node:console";
 import { createInterface } from "node:readline";
@@ -74,6 +74,11 @@ const readers = {
     const leaving = new AbortController();
     const stream = await client[method](...args, { signal: leaving.signal });
     return events(stream, until, () => leaving.abort());
+  },
+  async response(method, args) {
+    const response = await client[method](...args);
+    const body = Buffer.from(await response.arrayBuffer()).toString("base64");
+    return { status: response.status, headers: Object.fromEntries(response.headers), body };
   },
   async file(method, args) {
     const { content, metadata } = await collectFile(await client[method](...args));

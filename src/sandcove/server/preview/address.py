@@ -17,7 +17,9 @@ LONGEST_LABEL = 63
 
 _LABEL = re.compile(r"([1-9][0-9]{0,4})-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)", re.ASCII)
 _PREVIEW = re.compile(r"(/preview/([a-z0-9-]{1,200}))([/?].*)?", re.ASCII)
-_PROXY = re.compile(r"(/v1/sandboxes/([a-z0-9-]{1,63})/proxy/([0-9]{1,5}))([/?].*)?", re.ASCII)
+_PROXY = re.compile(
+    r"(/v1/(?:sandboxes/([a-z0-9-]{1,63})|with/[A-Za-z0-9._-]{1,1100})/proxy/([0-9]{1,5}))([/?].*)?", re.ASCII
+)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -52,13 +54,13 @@ class Place(NamedTuple):
         prefix: what stands before the service's own path; without a slash at its end.
         path: the service's own path and query; empty when there is not even a slash.
         label: of a preview.
-        proxy: sandbox id and port of a call with a key.
+        proxy: sandbox id and port of a call with a key; the id is None where a token in the path says it.
     """
 
     prefix: str
     path: str
     label: Label | None = None
-    proxy: tuple[str, int] | None = None
+    proxy: tuple[str | None, int] | None = None
 
 
 _USUAL = {"http": 80, "https": 443}

@@ -14,7 +14,7 @@ from sandcove.server.preview.page import misdirected
 
 __all__ = ["ApiConnection", "without_previews"]
 
-_OTHERS = re.compile(rb"[A-Z]{1,20} /(?:preview/|v1/sandboxes/[a-z0-9-]{1,63}/proxy/)")
+_OTHERS = re.compile(rb"[A-Z]{1,20} /(?:preview/|v1/(?:sandboxes|with)/[A-Za-z0-9._-]{1,1100}/proxy/)")
 
 
 class ApiConnection(HttpToolsProtocol):

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Authenticate", "Gate", "Target"]
 
-Authenticate = Callable[[Request], Caller]
-"""Says who sent a request, by its headers; raises `UnauthorizedError`, `ForbiddenError`, `RateLimitedError`."""
+Authenticate = Callable[[Request], tuple[Caller, str]]
+"""Says who sent a request, and the path that its own stands for. Raises `UnauthorizedError`, `ForbiddenError`,
+`RateLimitedError`."""
 
 WAIT = 1.0
 """Seconds that a request waits for a service that does not listen yet."""
@@ -96,8 +97,13 @@ class Gate:
         if authenticate is None:
             return unknown()
         try:
-            caller = authenticate(request)
-            return self._proxied(front, caller, *place.proxy, prefix=place.prefix, path=path)
+            caller, stands_for = authenticate(request)
+            name, port = place.proxy
+            shown = place.prefix
+            if name is None:
+                name = stands_for.split("/")[3]
+                shown = f"/v1/sandboxes/{name}/proxy/{port}"
+            return self._proxied(front, caller, name, port, prefix=place.prefix, shown=shown, path=path)
         except SandboxError as error:
             return Page(error.status, error.code, "Not passed on", str(error))
 
@@ -110,7 +116,7 @@ class Gate:
         sandbox = self._sandboxes.of_uid(exposure.uid)
         if sandbox is None:
             return unknown()
-        origin = Origin(label.port, path, prefix, front.scheme, front.peer, sandbox.record.id, False)
+        origin = Origin(label.port, path, prefix, prefix, front.scheme, front.peer, sandbox.record.id, False)
         return Target(sandbox, origin, self._ports)
 
     def _exposure(self, label: Label) -> Exposure | None:
@@ -121,11 +127,14 @@ class Gate:
         found = self._ports.find(label.rest, label.port)
         return found if found is not None and found.token is None else None
 
-    def _proxied(self, front: Front, caller: Caller, name: str, port: int, *, prefix: str, path: str) -> Target | Page:
+    def _proxied(
+        self, front: Front, caller: Caller, name: str, port: int, *, prefix: str, shown: str, path: str
+    ) -> Target | Page:
         if not 0 < port < 65536:
             return wrong(400, f"port {port} is not between 1 and 65535")
         sandbox = self._sandboxes.get(name, caller)
-        return Target(sandbox, Origin(port, path, prefix, front.scheme, front.peer, sandbox.record.id, True), None)
+        origin = Origin(port, path, prefix, shown, front.scheme, front.peer, sandbox.record.id, True)
+        return Target(sandbox, origin, None)
 
     async def connect(self, target: Target) -> Upstream:
         """Wakes the sandbox if it sleeps, and connects to the service.

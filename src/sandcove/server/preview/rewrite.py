@@ -55,6 +55,7 @@ class Origin:
         port: of the service.
         path: that the service sees, with the query.
         prefix: that was taken off the path; empty for a preview host.
+        shown_prefix: the same as the service may know it, without a token.
         scheme: ``http`` or ``https``, as the caller sees it.
         peer: the caller's address; empty when it is not known.
         sandbox: the sandbox's id.
@@ -64,6 +65,7 @@ class Origin:
     port: int
     path: str
     prefix: str
+    shown_prefix: str
     scheme: str
     peer: str
     sandbox: str
@@ -99,8 +101,8 @@ def request_head(request: Request, origin: Origin) -> bytes:
         "x-forwarded-for": origin.peer,
         "x-forwarded-host": host,
         "x-forwarded-proto": origin.scheme,
-        "x-forwarded-prefix": origin.prefix,
-        "x-original-url": f"{origin.scheme}://{host}{request.target}",
+        "x-forwarded-prefix": origin.shown_prefix,
+        "x-original-url": f"{origin.scheme}://{host}{origin.shown_prefix}{origin.path}",
         "x-sandbox-name": origin.sandbox,
     }
     lines += [
