@@ -19,7 +19,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
 
 def routes_of(app: type[Agent | Server]) -> set[tuple[str, str]]:
     """Methods and paths of its table, which is made without anything that a call would need."""
-    table: list[Any] = app._routes(object.__new__(app))  # type: ignore[arg-type]
+    table: list[Any] = app.routes(object.__new__(app))  # type: ignore[arg-type]
     found = set()
     for route in table:
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)

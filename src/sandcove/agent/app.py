@@ -29,9 +29,11 @@ from sandcove.errors import (
     ContainerNotReadyError,
     ExecutionTimeoutError,
     FileSystemError,
+    InvalidRequestError,
     NotFoundError,
     PathExistsError,
     PathNotFoundError,
+    SandboxError,
     SessionAlreadyExistsError,
     SessionNotFoundError,
     TooLargeError,
@@ -79,6 +81,8 @@ __all__ = ["Agent"]
 
 _INLINE = 256 * 1024
 """Contents up to this many bytes are read and written on the loop; a thread costs more."""
+EVERY = (InvalidRequestError, ContainerNotReadyError, SandboxError)
+"""What every call may end in."""
 FILES = (SessionNotFoundError, PathNotFoundError, PathExistsError, FileSystemError)
 COMMAND = (SessionNotFoundError, PathNotFoundError, NotFoundError, FileSystemError, ExecutionTimeoutError)
 
@@ -98,7 +102,7 @@ class Agent:
         self._busy = 0
         self._resting = False
         self._last = time.monotonic()
-        self.app: ASGIApp = self._counted(application(self._routes()))
+        self.app: ASGIApp = self._counted(application(self.routes()))
 
     def begin(
         self,
@@ -311,7 +315,8 @@ class Agent:
         """(ours) what is in a folder, as an archive."""
         return FolderDownload(self.init, self.env, self._path(query.path, query.session_id))
 
-    def _routes(self) -> list[Call]:
+    def routes(self) -> list[Call]:
+        """All of them; made without anything that a call would need."""
         return [
             Call("POST", "/api/execute", self.execute, COMMAND),
             Call("POST", "/api/execute/stream", self.execute_stream, COMMAND),

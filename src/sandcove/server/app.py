@@ -23,8 +23,12 @@ from sandcove.errors import (
     HostUnsupportedError,
     InvalidRequestError,
     QuotaExceededError,
+    RateLimitedError,
+    SandboxError,
     SandboxNotFoundError,
     SecurityError,
+    ServiceUnavailableError,
+    UnauthorizedError,
 )
 from sandcove.home import Home
 from sandcove.server.agents import Agents
@@ -32,6 +36,7 @@ from sandcove.server.audit import Audit
 from sandcove.server.auth import Authentication, as_local, caller_of
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
+from sandcove.server.documents import document_routes
 from sandcove.server.gate import checked
 from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
@@ -55,8 +60,19 @@ from sandcove.wire.queries import WhichSandboxes
 
 __all__ = ["Server"]
 
+EVERY = (
+    InvalidRequestError,
+    UnauthorizedError,
+    ForbiddenError,
+    RateLimitedError,
+    SandboxError,
+    ServiceUnavailableError,
+)
+"""What every call may end in."""
 WAKING = (HostUnsupportedError, QuotaExceededError, ContainerNotReadyError, ConflictError)
 """What waking a sandbox may end in."""
+RELAYED = (SandboxNotFoundError, *WAKING)
+"""What a call to an agent may end in, beside what the agent answers."""
 
 
 class Server:
@@ -104,7 +120,7 @@ class Server:
         self.metrics = metrics_of(sandboxes, self._traffic) if settings.host else None
 
         def app(around: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
-            return without_previews(application(self._routes(), around, audit.note, self._ended), previews.domain)
+            return without_previews(application(self.routes(), around, audit.note, self._ended), previews.domain)
 
         self.app: ASGIApp = app(as_local)
         self.guarded_app: ASGIApp = app(self._guard)
@@ -231,7 +247,8 @@ class Server:
     def _shown(self, http: Request, sandbox: Sandbox) -> SandboxInfo:
         return self.sandboxes.info(sandbox, local=_local(http))
 
-    def _routes(self) -> list[Call | BaseRoute]:
+    def routes(self) -> list[Call | BaseRoute]:
+        """All of them; made without anything that a call would need."""
         return [
             *port_routes(self),
             # All that happens inside a sandbox goes this way.
@@ -246,6 +263,7 @@ class Server:
             Call("POST", "/v1/sandboxes/{id}/wake", self.wake, [SandboxNotFoundError, *WAKING]),
             Call("POST", "/v1/sandboxes/{id}/sleep", self.sleep, [SandboxNotFoundError, *WAKING]),
             Call("POST", "/v1/sandboxes/{id}/tokens", self.create_token, [SandboxNotFoundError]),
+            *document_routes(),
             *health_routes(self),
             Call("GET", "/metrics", self.show_metrics, [HostUnsupportedError]),
         ]
