@@ -1,4 +1,4 @@
-"""What the server's and the agent's web applications share: bodies, errors, event streams, the loop they run in."""
+"""What the server's and the agent's web applications share: errors, the loop they run in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,63 +16,31 @@ import uvicorn
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sandcove.calls import Call, Json, table
 from sandcove.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
     NotFoundError,
     SandboxError,
     ServiceUnavailableError,
-    TooLargeError,
     UnauthorizedError,
     error_to_wire,
 )
-from sandcove.wire.codec import decode, encode
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["Listener", "application", "body", "disconnected", "json", "prepare", "raw_body", "route", "while_there"]
+__all__ = ["Listener", "application", "disconnected", "prepare", "while_there"]
 
 T = TypeVar("T")
 
-MAX_BODY = 64 * 1024 * 1024
-"""Longest JSON body, in bytes. Larger files go through the streamed routes."""
 KEEP_ALIVE = 3600
 """Seconds that an idle connection of a client's pool is kept."""
 
 _log = logging.getLogger("sandcove")
-
-
-def json(content: Any, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(encode(content), status, media_type="application/json")
-
-
-async def body(request: Request, type: type[T]) -> T:
-    """Reads and decodes a JSON body.
-
-    Raises:
-        TooLargeError: it is over 64 MiB.
-        InvalidRequestError: it is not what the route takes.
-    """
-    return decode(await raw_body(request), type)
-
-
-async def raw_body(request: Request) -> bytes:
-    """Reads a body whole; raises `TooLargeError` when it is over 64 MiB."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise TooLargeError(
-                f"the request body is over {MAX_BODY:,} bytes; send files with upload, which streams them"
-            )
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def disconnected(request: Request) -> None:
@@ -108,14 +76,9 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
         watching.cancel()
 
 
-def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-    """One line of an application's table: a path that takes one method."""
-    return Route(path, endpoint, methods=[method])
-
-
 def _answer(error: Exception) -> Response:
     if isinstance(error, SandboxError):
-        response = json(error_to_wire(error), error.status)
+        response = Json(error_to_wire(error), error.status)
         if isinstance(error, ServiceUnavailableError) and error.retry_after is not None:
             response.headers["retry-after"] = str(math.ceil(error.retry_after))
         if isinstance(error, UnauthorizedError):
@@ -130,13 +93,13 @@ def _answer(error: Exception) -> Response:
             known = MethodNotAllowedError(f"this route takes {headers.get('Allow', 'another method')}")
         else:
             known = InvalidRequestError(str(error.detail))
-        response = json(error_to_wire(known), error.status_code)
+        response = Json(error_to_wire(known), error.status_code)
         response.headers.update(headers)
         return response
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)
     _log.error("internal error", exc_info=error)
-    return json(
+    return Json(
         error_to_wire(
             SandboxError("internal error; the log has the details (server.log, or agent.log in the sandbox's folder)")
         ),
@@ -145,7 +108,7 @@ def _answer(error: Exception) -> Response:
 
 
 def application(
-    routes: list[BaseRoute],
+    calls: Sequence[Call | BaseRoute],
     around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     answered: Callable[[Scope, int], None] | None = None,
     after: Callable[[Scope, int, float], None] | None = None,
@@ -155,13 +118,13 @@ def application(
     When the answer has begun already, it is left unfinished: the connection breaks, and its reader knows.
 
     Args:
-        routes: what it answers.
+        calls: what it answers.
         around: makes the application that is called before them, and calls them.
         answered: called when the answer begins, with the scope and its status.
         after: called when a request has ended, with its scope, the status that was answered (499: none, since its
             caller had left) and how many seconds it took.
     """
-    router = around(Router(routes))
+    router = around(Router(table(calls)))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         begun = False

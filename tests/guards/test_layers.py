@@ -18,13 +18,13 @@ SOURCE = Path(sandcove.__file__).parent
 BASE = {"errors", "home", "linux", "seccomp", "trees", "_version"}
 """Files at the top that every layer may use. They use nothing but each other."""
 
-WEB = {"asgi"}
+WEB = {"asgi", "calls"}
 """What the web applications share. It loads the web framework, so the client has nothing of it."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(BASE, BASE),
     "wire": BASE,
-    "asgi": BASE | {"wire"},
+    **dict.fromkeys(WEB, BASE | WEB | {"wire"}),
     "kernels": BASE | {"wire"},
     "agent": BASE | WEB | {"wire", "kernels"},
     "runtimes": BASE | {"wire"},

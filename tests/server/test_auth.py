@@ -251,8 +251,9 @@ def test_another_tenants_sandbox_is_as_none(tcp: Tcp) -> None:
     made = tcp.ask("POST", "/v1/sandboxes", blue, {"id": "mine", "labels": {"of": "blue"}})
     assert (made.status, made.json["tenant"], made.json["agentSocket"]) == (201, "blue", None)
     for method, rest in ROUTES:
-        there = tcp.ask(method, f"/v1/sandboxes/mine{rest}", red, {"command": "true"} if method == "POST" else None)
-        none = tcp.ask(method, f"/v1/sandboxes/none{rest}", red, {"command": "true"} if method == "POST" else None)
+        body = {"command": "true"} if rest == "/api/execute" else {} if method == "POST" else None
+        there = tcp.ask(method, f"/v1/sandboxes/mine{rest}", red, body)
+        none = tcp.ask(method, f"/v1/sandboxes/none{rest}", red, body)
         assert there.status == none.status == 404, (method, rest)
         assert there.body == none.body.replace(b"none", b"mine")
         assert there.headers.keys() == none.headers.keys()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove.agent import files
@@ -23,17 +20,47 @@ from sandcove.agent.git_calls import git_routes
 from sandcove.agent.init import Init
 from sandcove.agent.process_calls import process_routes
 from sandcove.agent.processes import Processes
-from sandcove.agent.query import query
 from sandcove.agent.sessions import Sessions
 from sandcove.agent.transfer import FileDownload, FolderDownload, receive_file, receive_folder
-from sandcove.asgi import application, body, json, route
-from sandcove.errors import ConflictError, ContainerNotReadyError, InvalidRequestError, error_to_wire
+from sandcove.asgi import application
+from sandcove.calls import Bytes, Call, Json, Tar
+from sandcove.errors import (
+    ConflictError,
+    ContainerNotReadyError,
+    ExecutionTimeoutError,
+    FileSystemError,
+    InvalidRequestError,
+    NotFoundError,
+    PathExistsError,
+    PathNotFoundError,
+    SandboxError,
+    SessionAlreadyExistsError,
+    SessionNotFoundError,
+    TooLargeError,
+    error_to_wire,
+)
+from sandcove.wire.answers import (
+    Activity,
+    Done,
+    FileExists,
+    FileList,
+    FileMoved,
+    FileRenamed,
+    FileStat,
+    FileStored,
+    FolderMade,
+    PathDone,
+    Pong,
+    SessionCreated,
+    SessionDeleted,
+    Success,
+)
 from sandcove.wire.clock import timestamp
 from sandcove.wire.models import (
-    DEFAULT_SESSION,
     CreateSession,
     DeletePath,
     Execute,
+    ExecuteAnswer,
     ListFiles,
     MakeFolder,
     MovePath,
@@ -48,11 +75,16 @@ from sandcove.wire.models import (
     WriteFile,
 )
 from sandcove.wire.names import check_mode, check_path, check_session_id
+from sandcove.wire.queries import FilePath, Heartbeat, PutFile
 
 __all__ = ["Agent"]
 
 _INLINE = 256 * 1024
 """Contents up to this many bytes are read and written on the loop; a thread costs more."""
+EVERY = (InvalidRequestError, ContainerNotReadyError, SandboxError)
+"""What every call may end in."""
+FILES = (SessionNotFoundError, PathNotFoundError, PathExistsError, FileSystemError)
+COMMAND = (SessionNotFoundError, PathNotFoundError, NotFoundError, FileSystemError, ExecutionTimeoutError)
 
 
 class Agent:
@@ -70,7 +102,7 @@ class Agent:
         self._busy = 0
         self._resting = False
         self._last = time.monotonic()
-        self.app: ASGIApp = self._counted(application(self._routes()))
+        self.app: ASGIApp = self._counted(application(self.routes()))
 
     def begin(
         self,
@@ -99,7 +131,7 @@ class Agent:
                 return
             if self._resting:
                 error = ContainerNotReadyError("the sandbox is falling asleep; call again", begun=False)
-                await json(error_to_wire(error), error.status)(scope, receive, send)
+                await Json(error_to_wire(error), error.status)(scope, receive, send)
                 return
             self._busy += 1
             try:
@@ -120,87 +152,89 @@ class Agent:
 
     # --- life -------------------------------------------------------------------------------------------
 
-    async def ping(self, _: Request) -> Response:
-        return json({"message": "pong", "timestamp": timestamp(), "status": "ready", "system": "sandcove"})
+    async def ping(self, _: Request) -> Json[Pong]:
+        """Whether the sandbox is there."""
+        return Json(Pong(timestamp=timestamp()))
 
-    async def activity(self, _: Request) -> Response:
+    async def activity(self, _: Request) -> Json[Activity]:
         """(ours, for the server) how many calls run, and milliseconds since the last one ended."""
-        return json({"busy": self._busy, "idle": int((time.monotonic() - self._last) * 1000)})
+        return Json(Activity(busy=self._busy, idle=int((time.monotonic() - self._last) * 1000)))
 
-    async def rest(self, http: Request) -> Response:
+    async def rest(self, _: Request, spec: Rest) -> Json[Success]:
         """(ours, for the server) the sandbox is about to sleep: processes are asked to end, state is written down.
 
         From here on no call begins. With ``ifIdle`` (ms) only if it has been idle for so long.
         """
-        spec = await body(http, Rest)
         idle = (time.monotonic() - self._last) * 1000
         if spec.if_idle is not None and (self._busy or idle < spec.if_idle):
             raise ConflictError("the sandbox is in use")
         # A caller is told from now on that it may wake the sandbox and call again.
         self._resting = True
         await self.sessions.rest()
-        return json({"success": True})
+        return Json(Success())
 
-    async def refuse(self, _: Request) -> Response:
+    async def refuse(self, _: Request) -> Json[Success]:
         """(ours, for the server, the last call) the socket's path is gone; see `Listener.refuse`."""
         await self._refuse()
-        return json({"success": True})
+        return Json(Success())
 
-    async def set_env(self, http: Request) -> Response:
-        spec = await body(http, SetEnv)
+    async def set_env(self, _: Request, spec: SetEnv) -> Json[Done]:
+        """(ours) sets environment variables for all that starts afterwards."""
         self.sessions.set_env(spec.env, spec.session_id)
-        return json({"success": True, "timestamp": timestamp()})
+        return Json(Done(timestamp=timestamp()))
 
     # --- commands and sessions --------------------------------------------------------------------------
 
-    async def execute(self, http: Request) -> Response:
-        query(http)
-        spec = await body(http, Execute)
+    async def execute(self, http: Request, spec: Execute) -> Json[ExecuteAnswer]:
+        """Runs a command to its end."""
         return await execute(self.sessions, spec, http, self.large)
 
-    async def execute_stream(self, http: Request) -> Response:
-        query(http, "heartbeat")
-        return CommandStream(http, self.sessions, await body(http, Execute))
+    async def execute_stream(self, http: Request, spec: Execute, query: Heartbeat) -> CommandStream:
+        """Runs a command and tells what it prints as it comes."""
+        return CommandStream(http, self.sessions, spec, query.heartbeat)
 
-    async def stdin(self, http: Request) -> Response:
-        return json(StdinAnswer(token=await self.sessions.inputs.receive(http)))
+    async def stdin(self, http: Bytes) -> Json[StdinAnswer]:
+        """(ours) keeps bytes of any size as a later command's standard input."""
+        return Json(StdinAnswer(token=await self.sessions.inputs.receive(http)))
 
-    async def create_session(self, http: Request) -> Response:
-        spec = await body(http, CreateSession)
+    async def create_session(self, _: Request, spec: CreateSession) -> Json[SessionCreated]:
+        """Makes a session: a shell of its own with a folder and an environment."""
         self.sessions.create(spec)
         how = "with" if spec.isolation else "without"
-        return json({"success": True, "id": spec.id, "message": f"Session '{spec.id}' created {how} isolation"})
+        return Json(SessionCreated(id=spec.id, message=f"Session '{spec.id}' created {how} isolation"))
 
-    async def list_sessions(self, _: Request) -> Response:
+    async def list_sessions(self, _: Request) -> Json[SessionList]:
+        """The sessions."""
         names = self.sessions.names()
-        return json(
+        return Json(
             SessionList(count=len(names), sessions=names, details=self.sessions.details(), timestamp=timestamp())
         )
 
-    async def delete_session(self, http: Request) -> Response:
+    async def delete_session(self, http: Request) -> Json[SessionDeleted]:
+        """(ours) ends a session and all that runs in it."""
         name = check_session_id(http.path_params["id"])
         session = self.sessions.take(name)
         await asyncio.gather(self.processes.kill_all(name), self.contexts.delete_all(name))
         await session.end()
-        return json({"success": True, "id": name, "timestamp": timestamp()})
+        return Json(SessionDeleted(id=name, timestamp=timestamp()))
 
     # --- files ------------------------------------------------------------------------------------------
 
-    async def write(self, http: Request) -> Response:
-        spec = await body(http, WriteFile)
+    async def write(self, _: Request, spec: WriteFile) -> Json[PathDone]:
+        """Writes a file, atomically."""
         path = self._path(spec.path, spec.session_id)
         if spec.mode is not None:
             check_mode(spec.mode)
         await _perhaps_threaded(len(spec.content), files.write_file, path, spec.content, spec.encoding, spec.mode)
-        return _done(path=spec.path)
+        return Json(PathDone(path=spec.path, timestamp=timestamp()))
 
-    async def read(self, http: Request) -> Response:
-        spec = await body(http, ReadFile)
+    async def read(self, _: Request, spec: ReadFile) -> Json[ReadAnswer]:
+        """Reads a file whole."""
         path = self._path(spec.path, spec.session_id)
         content, encoding, is_binary, size = await _perhaps_threaded(
             files.size_hint(path), files.read_file, path, spec.encoding
         )
-        return json(
+        return Json(
             ReadAnswer(
                 success=True,
                 exit_code=0,
@@ -214,115 +248,106 @@ class Agent:
             )
         )
 
-    async def read_stream(self, http: Request) -> Response:
-        spec = await body(http, PathOnly)
-        return FileEvents(http, self._path(spec.path, spec.session_id))
+    async def read_stream(self, http: Request, spec: PathOnly, query: Heartbeat) -> FileEvents:
+        """Reads a file as a stream, at any size."""
+        return FileEvents(http, self._path(spec.path, spec.session_id), query.heartbeat)
 
-    async def mkdir(self, http: Request) -> Response:
-        spec = await body(http, MakeFolder)
+    async def mkdir(self, _: Request, spec: MakeFolder) -> Json[FolderMade]:
+        """Makes a folder."""
         files.make_folder(self._path(spec.path, spec.session_id), spec.recursive)
-        return _done(path=spec.path, recursive=spec.recursive, stdout="", stderr="")
+        return Json(FolderMade(path=spec.path, recursive=spec.recursive, timestamp=timestamp()))
 
-    async def delete(self, http: Request) -> Response:
-        spec = await body(http, DeletePath)
+    async def delete(self, _: Request, spec: DeletePath) -> Json[PathDone]:
+        """Deletes a file, or a folder with all in it."""
         await asyncio.to_thread(files.delete, self._path(spec.path, spec.session_id), spec.recursive)
-        return _done(path=spec.path)
+        return Json(PathDone(path=spec.path, timestamp=timestamp()))
 
-    async def rename(self, http: Request) -> Response:
-        spec = await body(http, RenamePath)
+    async def rename(self, _: Request, spec: RenamePath) -> Json[FileRenamed]:
+        """Renames a file or folder."""
         old, new = self._path(spec.old_path, spec.session_id), self._path(spec.new_path, spec.session_id)
         await asyncio.to_thread(files.rename, old, new)
-        return _done(oldPath=spec.old_path, newPath=spec.new_path)
+        return Json(FileRenamed(old_path=spec.old_path, new_path=spec.new_path, timestamp=timestamp()))
 
-    async def move(self, http: Request) -> Response:
-        spec = await body(http, MovePath)
+    async def move(self, _: Request, spec: MovePath) -> Json[FileMoved]:
+        """Moves a file or folder."""
         source = self._path(spec.source_path, spec.session_id)
         destination = self._path(spec.destination_path, spec.session_id)
         await asyncio.to_thread(files.move, source, destination)
-        return _done(sourcePath=spec.source_path, destinationPath=spec.destination_path)
+        return Json(
+            FileMoved(source_path=spec.source_path, destination_path=spec.destination_path, timestamp=timestamp())
+        )
 
-    async def list_files(self, http: Request) -> Response:
-        spec = await body(http, ListFiles)
+    async def list_files(self, _: Request, spec: ListFiles) -> Json[FileList]:
+        """What is in a folder."""
         path = self._path(spec.path, spec.session_id)
         options = spec.options
         found = await asyncio.to_thread(files.list_files, path, options.recursive, options.include_hidden)
-        return _done(path=spec.path, files=found)
+        return Json(FileList(path=spec.path, files=found, timestamp=timestamp()))
 
-    async def exists(self, http: Request) -> Response:
-        spec = await body(http, PathOnly)
-        return _done(path=spec.path, exists=files.exists(self._path(spec.path, spec.session_id)))
+    async def exists(self, _: Request, spec: PathOnly) -> Json[FileExists]:
+        """(ours) whether something is at a path."""
+        there = files.exists(self._path(spec.path, spec.session_id))
+        return Json(FileExists(path=spec.path, exists=there, timestamp=timestamp()))
 
-    async def stat(self, http: Request) -> Response:
-        spec = await body(http, PathOnly)
-        return _done(path=spec.path, file=files.stat_file(self._path(spec.path, spec.session_id)))
+    async def stat(self, _: Request, spec: PathOnly) -> Json[FileStat]:
+        """(ours) what is at a path."""
+        found = files.stat_file(self._path(spec.path, spec.session_id))
+        return Json(FileStat(path=spec.path, file=found, timestamp=timestamp()))
 
-    async def put_file(self, http: Request) -> Response:
-        mode = http.query_params.get("mode")
-        if mode is not None and not re.fullmatch("[0-7]{1,5}", mode, re.ASCII):
-            raise InvalidRequestError(f"mode {mode!r} is no octal number such as 0644")
-        bits = None if mode is None else check_mode(int(mode, 8))
-        path = self._query_path(http, "mode")
-        return _done(path=path, size=await receive_file(http, path, bits))
+    async def put_file(self, http: Bytes, query: PutFile) -> Json[FileStored]:
+        """(ours) writes a file of any size."""
+        bits = None if query.mode is None else check_mode(int(query.mode, 8))
+        path = self._path(query.path, query.session_id)
+        size = await receive_file(http, path, bits)
+        return Json(FileStored(path=path, size=size, timestamp=timestamp()))
 
-    async def get_file(self, http: Request) -> Response:
-        return FileDownload(self._query_path(http))
+    async def get_file(self, _: Request, query: FilePath) -> FileDownload:
+        """(ours) a file's bytes, at any size."""
+        return FileDownload(self._path(query.path, query.session_id))
 
-    async def put_folder(self, http: Request) -> Response:
-        path = self._query_path(http)
+    async def put_folder(self, http: Tar, query: FilePath) -> Json[PathDone]:
+        """(ours) unpacks an archive into a folder, which is made if it is missing."""
+        path = self._path(query.path, query.session_id)
         await receive_folder(http, self.init, self.env, path)
-        return _done(path=path)
+        return Json(PathDone(path=path, timestamp=timestamp()))
 
-    async def get_folder(self, http: Request) -> Response:
-        return FolderDownload(self.init, self.env, self._query_path(http))
+    async def get_folder(self, _: Request, query: FilePath) -> FolderDownload:
+        """(ours) what is in a folder, as an archive."""
+        return FolderDownload(self.init, self.env, self._path(query.path, query.session_id))
 
-    def _query_path(self, http: Request, *more: str) -> str:
-        given = query(http, "path", "sessionId", *more)
-        if "path" not in given:
-            raise InvalidRequestError("the query parameter 'path' is missing")
-        return self._path(given["path"], given.get("sessionId", DEFAULT_SESSION))
-
-    def _routes(self) -> list[Any]:
+    def routes(self) -> list[Call]:
+        """All of them; made without anything that a call would need."""
         return [
-            route("POST", "/api/execute", self.execute),
-            route("POST", "/api/execute/stream", self.execute_stream),
-            route("PUT", "/api/stdin", self.stdin),
-            route("GET", "/api/ping", self.ping),
-            route("GET", "/api/activity", self.activity),
-            route("POST", "/api/rest", self.rest),
-            route("POST", "/api/refuse", self.refuse),
-            route("POST", "/api/env", self.set_env),
-            route("POST", "/api/session/create", self.create_session),
-            route("GET", "/api/session/list", self.list_sessions),
-            route("DELETE", "/api/session/{id}", self.delete_session),
+            Call("POST", "/api/execute", self.execute, COMMAND),
+            Call("POST", "/api/execute/stream", self.execute_stream, COMMAND),
+            Call("PUT", "/api/stdin", self.stdin, [FileSystemError]),
+            Call("GET", "/api/ping", self.ping),
+            Call("GET", "/api/activity", self.activity),
+            Call("POST", "/api/rest", self.rest, [ConflictError]),
+            Call("POST", "/api/refuse", self.refuse),
+            Call("POST", "/api/env", self.set_env, [SessionNotFoundError]),
+            Call("POST", "/api/session/create", self.create_session, [SessionAlreadyExistsError, PathNotFoundError]),
+            Call("GET", "/api/session/list", self.list_sessions),
+            Call("DELETE", "/api/session/{id}", self.delete_session, [SessionNotFoundError]),
             *process_routes(self),
             *context_routes(self),
             *git_routes(self),
-            route("POST", "/api/write", self.write),
-            route("POST", "/api/read", self.read),
-            route("POST", "/api/read/stream", self.read_stream),
-            route("POST", "/api/mkdir", self.mkdir),
-            route("POST", "/api/delete", self.delete),
-            route("POST", "/api/rename", self.rename),
-            route("POST", "/api/move", self.move),
-            route("POST", "/api/list-files", self.list_files),
-            route("POST", "/api/exists", self.exists),
-            route("POST", "/api/stat", self.stat),
-            Route("/api/file", _by_method(GET=self.get_file, PUT=self.put_file), methods=["GET", "PUT"]),
-            Route("/api/folder", _by_method(GET=self.get_folder, PUT=self.put_folder), methods=["GET", "PUT"]),
+            Call("POST", "/api/write", self.write, [*FILES, TooLargeError]),
+            Call("POST", "/api/read", self.read, [*FILES, TooLargeError]),
+            Call("POST", "/api/read/stream", self.read_stream, FILES),
+            Call("POST", "/api/mkdir", self.mkdir, FILES),
+            Call("POST", "/api/delete", self.delete, FILES),
+            Call("POST", "/api/rename", self.rename, FILES),
+            Call("POST", "/api/move", self.move, FILES),
+            Call("POST", "/api/list-files", self.list_files, FILES),
+            Call("POST", "/api/exists", self.exists, [SessionNotFoundError]),
+            Call("POST", "/api/stat", self.stat, FILES),
+            Call("GET", "/api/file", self.get_file, FILES),
+            Call("PUT", "/api/file", self.put_file, FILES),
+            Call("GET", "/api/folder", self.get_folder, FILES),
+            Call("PUT", "/api/folder", self.put_folder, FILES),
         ]
-
-
-def _by_method(**endpoints: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(http: Request) -> Response:
-        method = "GET" if http.method == "HEAD" else http.method
-        return await endpoints[method](http)
-
-    return endpoint
 
 
 async def _perhaps_threaded(size: int, function: Callable[..., Any], *args: Any) -> Any:
     return function(*args) if size <= _INLINE else await asyncio.to_thread(function, *args)
-
-
-def _done(**fields: Any) -> Response:
-    return json({"success": True, "exitCode": 0, **fields, "timestamp": timestamp()})

@@ -10,7 +10,7 @@ from sandcove.agent.event_stream import EventStream
 from sandcove.asgi import while_there
 from sandcove.errors import InvalidRequestError
 from sandcove.kernels.messages import Run
-from sandcove.wire.code import RunCode
+from sandcove.wire.code import CodeEvent, RunCode
 from sandcove.wire.names import check_env, check_timeout
 
 __all__ = ["CodeStream"]
@@ -19,7 +19,7 @@ LONGEST_CODE = 16 * 1024 * 1024
 """Characters of a cell."""
 
 
-class CodeStream(EventStream):
+class CodeStream(EventStream[CodeEvent]):
     """Runs a cell and sends what it gives as it comes; the caller's leaving interrupts it.
 
     One JSON object a line, in ASCII, and not server-sent events: so the seed has it. An empty line is a heartbeat.
@@ -28,8 +28,8 @@ class CodeStream(EventStream):
     media_type = "application/x-ndjson"
     beat = b"\n"
 
-    def __init__(self, http: Request, contexts: Contexts, spec: RunCode) -> None:
-        super().__init__(http)
+    def __init__(self, http: Request, contexts: Contexts, spec: RunCode, heartbeat: int) -> None:
+        super().__init__(http, heartbeat)
         self._contexts = contexts
         self._spec = spec
         self._context: Context

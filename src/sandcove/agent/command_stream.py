@@ -23,11 +23,11 @@ from sandcove.wire.models import Execute, ExecuteAnswer
 __all__ = ["CommandStream"]
 
 
-class CommandStream(EventStream):
+class CommandStream(EventStream[ExecEvent]):
     """Runs a command and sends what it prints as it comes; the caller's leaving ends the command."""
 
-    def __init__(self, http: Request, sessions: Sessions, spec: Execute) -> None:
-        super().__init__(http)
+    def __init__(self, http: Request, sessions: Sessions, spec: Execute, heartbeat: int) -> None:
+        super().__init__(http, heartbeat)
         self._sessions = sessions
         self._spec = spec
         self._command: Command

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from sandcove.agent.inputs import drop
 from sandcove.agent.sessions import Sessions
 from sandcove.agent.shell import Command
 from sandcove.agent.text import whole
 from sandcove.agent.waiting import settle
-from sandcove.asgi import disconnected, json
+from sandcove.asgi import disconnected
+from sandcove.calls import Json
 from sandcove.errors import ExecutionTimeoutError, FileSystemError, InvalidRequestError, SandboxError
 from sandcove.wire.clock import timestamp
 from sandcove.wire.models import Execute, ExecuteAnswer
@@ -82,7 +82,7 @@ async def start(sessions: Sessions, spec: Execute, http: Request, keep: int | No
     return command
 
 
-async def execute(sessions: Sessions, spec: Execute, http: Request, large: asyncio.Lock) -> Response:
+async def execute(sessions: Sessions, spec: Execute, http: Request, large: asyncio.Lock) -> Json[ExecuteAnswer]:
     """Runs a command to its end. The caller's leaving ends it.
 
     Args:
@@ -115,7 +115,7 @@ async def execute(sessions: Sessions, spec: Execute, http: Request, large: async
 
 def _answer(
     command: Command, spec: Execute, output: tuple[bytes, bytes], timed_out: bool, milliseconds: float
-) -> Response:
+) -> Json[ExecuteAnswer]:
     (out, out_base64), (err, err_base64) = map(whole, output)
     if timed_out:
         partial: dict[str, Any] = {"stdout": out, "stderr": err}
@@ -125,7 +125,7 @@ def _answer(
             partial["stderrBase64"] = err_base64
         raise timeout_error(spec, **partial)
     exit_code = command.ended.result()
-    return json(
+    return Json(
         ExecuteAnswer(
             success=exit_code == 0,
             exit_code=exit_code,

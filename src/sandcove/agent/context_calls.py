@@ -5,70 +5,80 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from sandcove.agent.code_stream import CodeStream
-from sandcove.agent.query import query
-from sandcove.asgi import body, json, route, while_there
+from sandcove.asgi import while_there
+from sandcove.calls import Call, Json
+from sandcove.errors import (
+    CodeExecutionError,
+    ConflictError,
+    ContextEndedError,
+    ContextNotFoundError,
+    PathNotFoundError,
+    SessionNotFoundError,
+)
+from sandcove.wire.answers import Done
 from sandcove.wire.clock import timestamp
-from sandcove.wire.code import ContextList, CreateContext, Interrupted, RunCode
+from sandcove.wire.code import ContextForked, ContextInfo, ContextList, CreateContext, Interrupted, RunCode
+from sandcove.wire.queries import Heartbeat
 
 if TYPE_CHECKING:
     from sandcove.agent.app import Agent
 
 __all__ = ["context_routes"]
 
+NEW = (SessionNotFoundError, PathNotFoundError, ConflictError, CodeExecutionError)
+"""What making a context may end in."""
+
 
 class _Calls:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
-    async def all(self, http: Request) -> Response:
-        query(http)
-        if http.method == "POST":
-            spec = await body(http, CreateContext)
-            context = await while_there(http, self._agent.contexts.create(spec))
-            return json(context.info())
+    async def create(self, http: Request, spec: CreateContext) -> Json[ContextInfo]:
+        """Makes a code context: a process that keeps variables between cells."""
+        context = await while_there(http, self._agent.contexts.create(spec))
+        return Json(context.info())
+
+    async def list(self, _: Request) -> Json[ContextList]:
+        """The code contexts."""
         found = [context.info() for context in self._agent.contexts.all()]
-        return json(ContextList(contexts=found, count=len(found), timestamp=timestamp()))
+        return Json(ContextList(contexts=found, count=len(found), timestamp=timestamp()))
 
-    async def delete(self, http: Request) -> Response:
-        query(http)
+    async def delete(self, http: Request) -> Json[Done]:
+        """Ends a context with its variables."""
         await self._agent.contexts.delete(http.path_params["id"])
-        return json({"success": True, "timestamp": timestamp()})
+        return Json(Done(timestamp=timestamp()))
 
-    async def interrupt(self, http: Request) -> Response:
+    async def interrupt(self, http: Request) -> Json[Interrupted]:
         """(ours) the cell that runs ends with an error; its own call tells that."""
-        query(http)
         interrupted = await self._agent.contexts.named(http.path_params["id"]).interrupt()
-        return json(Interrupted(success=True, interrupted=interrupted, timestamp=timestamp()))
+        return Json(Interrupted(success=True, interrupted=interrupted, timestamp=timestamp()))
 
-    async def restart(self, http: Request) -> Response:
+    async def restart(self, http: Request) -> Json[ContextInfo]:
         """(ours) a new kernel, without the variables."""
-        query(http)
         context = await self._agent.contexts.restart(http.path_params["id"])
-        return json(context.info())
+        return Json(context.info())
 
-    async def fork(self, http: Request) -> Response:
+    async def fork(self, http: Request) -> Json[ContextForked]:
         """(ours) a live copy."""
-        query(http)
-        return json(await while_there(http, self._agent.contexts.fork(http.path_params["id"])))
+        return Json(await while_there(http, self._agent.contexts.fork(http.path_params["id"])))
 
-    async def run(self, http: Request) -> Response:
-        query(http, "heartbeat")
-        return CodeStream(http, self._agent.contexts, await body(http, RunCode))
+    async def run(self, http: Request, spec: RunCode, query: Heartbeat) -> CodeStream:
+        """Runs a cell and tells what it gives as it comes, one JSON object a line."""
+        return CodeStream(http, self._agent.contexts, spec, query.heartbeat)
 
 
-def context_routes(agent: Agent) -> list[Route]:
+def context_routes(agent: Agent) -> list[Call]:
     """All of them."""
     calls = _Calls(agent)
 
     return [
-        Route("/api/contexts", calls.all, methods=["GET", "POST"]),
-        route("DELETE", "/api/contexts/{id}", calls.delete),
-        route("POST", "/api/contexts/{id}/interrupt", calls.interrupt),
-        route("POST", "/api/contexts/{id}/restart", calls.restart),
-        route("POST", "/api/contexts/{id}/fork", calls.fork),
-        route("POST", "/api/execute/code", calls.run),
+        Call("GET", "/api/contexts", calls.list),
+        Call("POST", "/api/contexts", calls.create, NEW),
+        Call("DELETE", "/api/contexts/{id}", calls.delete, [ContextNotFoundError]),
+        Call("POST", "/api/contexts/{id}/interrupt", calls.interrupt, [ContextNotFoundError]),
+        Call("POST", "/api/contexts/{id}/restart", calls.restart, [ContextNotFoundError, *NEW]),
+        Call("POST", "/api/contexts/{id}/fork", calls.fork, [ContextNotFoundError, ContextEndedError, *NEW]),
+        Call("POST", "/api/execute/code", calls.run, [ContextNotFoundError, ContextEndedError, *NEW]),
     ]

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sandcove.agent.query import number
 from sandcove.asgi import while_there
+from sandcove.calls import Many
 from sandcove.wire.codec import encode
 from sandcove.wire.sse import encode_comment, encode_event
 
-__all__ = ["HEARTBEAT", "EventStream"]
+__all__ = ["EventStream"]
 
-HEARTBEAT = 15_000
-"""Milliseconds of silence after which a comment is sent, so that proxies keep the connection; a caller may say."""
+E = TypeVar("E")
+
 _HEAD_WITHIN = 0.01
 """Seconds after which the head of an answer is sent though there is no event."""
 
 
-class EventStream(Response):
+class EventStream(Many[E]):
     """Sends the events that `run` tells. `run` is cancelled when the reader leaves.
 
-    The query parameter ``heartbeat`` has the milliseconds of silence after which a comment is sent: 10 to 60,000.
+    Args:
+        heartbeat: milliseconds of silence after which a comment is sent, so that proxies keep the connection.
     """
 
     media_type = "text/event-stream"
     beat = encode_comment()
     """What is sent as heartbeat."""
 
-    def __init__(self, http: Request) -> None:
+    def __init__(self, http: Request, heartbeat: int) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._http = http
-        self._heartbeat = number(dict(http.query_params), "heartbeat", HEARTBEAT, least=10, most=60_000) / 1000
+        self._heartbeat = heartbeat / 1000
         self._begun = False
         self._writing = asyncio.Lock()
         self._sent = 0.0
@@ -52,11 +52,11 @@ class EventStream(Response):
         """Sends all events with `tell`, but the last: that it returns `encoded`, and it goes out with the end."""
         raise NotImplementedError
 
-    def encoded(self, event: Any) -> bytes:
+    def encoded(self, event: E) -> bytes:
         """An event as it is sent."""
         return encode_event(encode(event))
 
-    async def tell(self, event: Any) -> None:
+    async def tell(self, event: E) -> None:
         """Sends one event, when the reader takes it."""
         await self.send(self.encoded(event))
 

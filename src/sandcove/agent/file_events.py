@@ -21,14 +21,14 @@ PIECE = 192 * 1024
 """Bytes of an event. Divisible by 3: readers that join pieces of base64 before they decode get the file too."""
 
 
-class FileEvents(EventStream):
+class FileEvents(EventStream[FileEvent]):
     """Text in pieces of whole characters; base64 when a byte of the file is NUL or no UTF-8.
 
     The file is as long as it was when it was opened. To know what to announce, text is read twice.
     """
 
-    def __init__(self, http: Request, path: str) -> None:
-        super().__init__(http)
+    def __init__(self, http: Request, path: str, heartbeat: int) -> None:
+        super().__init__(http, heartbeat)
         self._path = path
         self._fd, self._size = open_file(path)
 

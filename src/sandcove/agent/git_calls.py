@@ -7,16 +7,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from sandcove.agent.checkout import Checkout
 from sandcove.agent.event_stream import EventStream
 from sandcove.agent.progress import Progress
-from sandcove.asgi import body, json, route, while_there
-from sandcove.errors import ExecutionTimeoutError, GitError, SandboxError
+from sandcove.asgi import while_there
+from sandcove.calls import Call, Json
+from sandcove.errors import (
+    ExecutionTimeoutError,
+    FileSystemError,
+    GitError,
+    PathExistsError,
+    SandboxError,
+    SecurityError,
+    SessionNotFoundError,
+)
 from sandcove.wire.clock import timestamp
 from sandcove.wire.git import CheckoutAnswer, CheckoutEvent, CheckoutRequest, Phase
+from sandcove.wire.queries import Heartbeat
 
 if TYPE_CHECKING:
     from sandcove.agent.app import Agent
@@ -24,24 +32,29 @@ if TYPE_CHECKING:
 __all__ = ["git_routes"]
 
 
-def git_routes(agent: Agent) -> list[Route]:
+FAILS = (SessionNotFoundError, SecurityError, PathExistsError, FileSystemError, ExecutionTimeoutError)
+
+
+def git_routes(agent: Agent) -> list[Call]:
     """All of them."""
     targets: set[str] = set()
 
-    async def checkout(http: Request) -> Response:
-        call = Checkout(await body(http, CheckoutRequest), agent.sessions, agent.env, targets)
+    async def checkout(http: Request, spec: CheckoutRequest) -> Json[CheckoutAnswer]:
+        """Clones a repository."""
+        call = Checkout(spec, agent.sessions, agent.env, targets)
         try:
-            return json(await while_there(http, in_time(call, lambda _: None)))
+            return Json(await while_there(http, in_time(call, lambda _: None)))
         except GitError as error:
             # As the reference has it: a clone that failed is an answer, as a command that failed is.
-            return json(call.failed(error))
+            return Json(call.failed(error))
 
-    async def stream(http: Request) -> Response:
-        return CheckoutStream(http, Checkout(await body(http, CheckoutRequest), agent.sessions, agent.env, targets))
+    async def stream(http: Request, spec: CheckoutRequest, query: Heartbeat) -> CheckoutStream:
+        """(ours) clones a repository and tells how far it is."""
+        return CheckoutStream(http, Checkout(spec, agent.sessions, agent.env, targets), query.heartbeat)
 
     return [
-        route("POST", "/api/git/checkout", checkout),
-        route("POST", "/api/git/checkout/stream", stream),
+        Call("POST", "/api/git/checkout", checkout, FAILS),
+        Call("POST", "/api/git/checkout/stream", stream, [SessionNotFoundError, SecurityError]),
     ]
 
 
@@ -75,11 +88,11 @@ async def in_time(call: Checkout, on_progress: Callable[[Progress], None]) -> Ch
     )
 
 
-class CheckoutStream(EventStream):
+class CheckoutStream(EventStream[CheckoutEvent]):
     """Clones and tells how far it is. A slow reader holds up nothing: of each phase it is told the last word."""
 
-    def __init__(self, http: Request, call: Checkout) -> None:
-        super().__init__(http)
+    def __init__(self, http: Request, call: Checkout, heartbeat: int) -> None:
+        super().__init__(http, heartbeat)
         self._call = call
         self._news: dict[Phase, Progress] = {}
         self._changed = asyncio.Event()

@@ -22,7 +22,7 @@ _TURN = 0.002
 """Seconds for which a stream that need not wait holds the event loop."""
 
 
-class LogStream(EventStream):
+class LogStream(EventStream[LogEvent]):
     """What `process` prints from offset `cursor` on, then its end.
 
     Args:
@@ -31,9 +31,9 @@ class LogStream(EventStream):
     """
 
     def __init__(
-        self, http: Request, process: Process, cursor: int, *, timeout: int | None = None, output: bool = True
+        self, http: Request, process: Process, cursor: int, heartbeat: int, *, timeout: int | None, output: bool
     ) -> None:
-        super().__init__(http)
+        super().__init__(http, heartbeat)
         self._process = process
         self._at = cursor
         self._timeout = timeout

@@ -50,9 +50,11 @@ async def write_body(http: Request, write: Callable[[bytes], object]) -> None:
 class FileDownload(Response):
     """A regular file's bytes, as long as it was when it was opened."""
 
+    media_type = "application/octet-stream"
+
     def __init__(self, path: str) -> None:
         self._fd, self._size = open_file(path)
-        super().__init__(media_type="application/octet-stream")
+        super().__init__()
         self.headers["content-length"] = str(self._size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,12 +80,14 @@ class FileDownload(Response):
 class FolderDownload(Response):
     """A folder's contents as a tar stream. If tar fails midway the chunked body breaks off."""
 
+    media_type = "application/x-tar"
+
     def __init__(self, init: Init, env: Mapping[str, str], path: str) -> None:
         if not os.path.exists(path):
             raise PathNotFoundError(f"{path} does not exist in the sandbox")
         if not os.path.isdir(path):
             raise FileSystemError(f"{path} is a file, not a folder; download it as a file")
-        super().__init__(media_type="application/x-tar")
+        super().__init__()
         del self.headers["content-length"]
         self._init = init
         self._env = dict(env)

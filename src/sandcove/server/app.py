@@ -14,14 +14,29 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove._version import __version__
-from sandcove.asgi import application, body, disconnected, json, route
-from sandcove.errors import ForbiddenError, HostUnsupportedError, InvalidRequestError
+from sandcove.asgi import application, disconnected
+from sandcove.calls import Call, Created, Json, Many, Text
+from sandcove.errors import (
+    ConflictError,
+    ContainerNotReadyError,
+    ForbiddenError,
+    HostUnsupportedError,
+    InvalidRequestError,
+    QuotaExceededError,
+    RateLimitedError,
+    SandboxError,
+    SandboxNotFoundError,
+    SecurityError,
+    ServiceUnavailableError,
+    UnauthorizedError,
+)
 from sandcove.home import Home
 from sandcove.server.agents import Agents
 from sandcove.server.audit import Audit
 from sandcove.server.auth import Authentication, as_local, caller_of
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
+from sandcove.server.documents import document_routes
 from sandcove.server.gate import checked
 from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
@@ -35,13 +50,29 @@ from sandcove.server.quotas import EXECS, Counted, Quotas
 from sandcove.server.relay import Relay
 from sandcove.server.tokens import Tokens
 from sandcove.wire import WIRE_VERSION
+from sandcove.wire.answers import Destroyed, Success
 from sandcove.wire.clock import timestamp
 from sandcove.wire.codec import encode
 from sandcove.wire.http import quote
-from sandcove.wire.keys import CreateToken
-from sandcove.wire.models import CreateSandbox, SandboxList, ServerInfo, SetTimeToLive
+from sandcove.wire.keys import CreateToken, TokenCreated
+from sandcove.wire.models import CreateSandbox, SandboxInfo, SandboxList, ServerInfo, SetTimeToLive
+from sandcove.wire.queries import WhichSandboxes
 
 __all__ = ["Server"]
+
+EVERY = (
+    InvalidRequestError,
+    UnauthorizedError,
+    ForbiddenError,
+    RateLimitedError,
+    SandboxError,
+    ServiceUnavailableError,
+)
+"""What every call may end in."""
+WAKING = (HostUnsupportedError, QuotaExceededError, ContainerNotReadyError, ConflictError)
+"""What waking a sandbox may end in."""
+RELAYED = (SandboxNotFoundError, *WAKING)
+"""What a call to an agent may end in, beside what the agent answers."""
 
 
 class Server:
@@ -89,7 +120,7 @@ class Server:
         self.metrics = metrics_of(sandboxes, self._traffic) if settings.host else None
 
         def app(around: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
-            return without_previews(application(self._routes(), around, audit.note, self._ended), previews.domain)
+            return without_previews(application(self.routes(), around, audit.note, self._ended), previews.domain)
 
         self.app: ASGIApp = app(as_local)
         self.guarded_app: ASGIApp = app(self._guard)
@@ -97,12 +128,13 @@ class Server:
     def _guard(self, app: ASGIApp) -> ASGIApp:
         return checked(self.authentication.guard(app), self.stop)
 
-    async def info(self, http: Request) -> Response:
+    async def info(self, http: Request) -> Json[ServerInfo]:
+        """What the server is, and how many sandboxes it has."""
         caller = caller_of(http.scope)
         admin = "admin" in caller.scopes
         own = self.sandboxes.find({}, None if admin else caller.tenant)
         running = sum(sandbox.room is not None for sandbox in own)
-        return json(
+        return Json(
             ServerInfo(
                 version=__version__,
                 wire=WIRE_VERSION,
@@ -117,12 +149,13 @@ class Server:
             )
         )
 
-    async def stop_server(self, _: Request) -> Response:
+    async def stop_server(self, _: Request) -> Json[Success]:
+        """Stops the server."""
         self.stop.set()
-        return json({"success": True})
+        return Json(Success())
 
-    async def create(self, http: Request) -> Response:
-        spec = await body(http, CreateSandbox)
+    async def create(self, http: Request, spec: CreateSandbox) -> Json[SandboxInfo] | Created[SandboxInfo] | Lease:
+        """Makes a sandbox, or finds it; it is awake then. With `lease` it lives as long as the connection."""
         caller = caller_of(http.scope)
         sandbox, created = await self.sandboxes.get_or_create(spec, caller, self.quotas.of(caller))
         http.state.sandbox = sandbox.record.id
@@ -132,56 +165,58 @@ class Server:
             self.leases.add(task)
             task.add_done_callback(self.leases.discard)
             return Lease(http, self.sandboxes, sandbox, _local(http), created)
-        return self._answer(http, sandbox, 201 if created else 200)
+        return Created(self._shown(http, sandbox)) if created else Json(self._shown(http, sandbox))
 
-    async def find(self, http: Request) -> Response:
+    async def find(self, http: Request, query: WhichSandboxes) -> Json[SandboxList]:
+        """The sandboxes."""
+        caller = caller_of(http.scope)
+        if query.tenants == "all" and "admin" not in caller.scopes:
+            raise ForbiddenError("the sandboxes of all tenants are for keys of scope admin")
+        tenant = None if query.tenants == "all" else caller.tenant
         labels = {}
-        tenant: str | None = caller_of(http.scope).tenant
-        for key, value in http.query_params.multi_items():
-            name, equals, wanted = value.partition("=")
-            if key == "tenants" and value == "all":
-                if "admin" not in caller_of(http.scope).scopes:
-                    raise ForbiddenError("the sandboxes of all tenants are for keys of scope admin")
-                tenant = None
-            elif key == "label" and equals:
-                labels[name] = wanted
-            else:
-                raise InvalidRequestError(
-                    f"query {key}={value!r} is not understood; filter by label=NAME=VALUE, ask for all by tenants=all"
-                )
+        for text in query.label:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise InvalidRequestError(f"label={text[:80]!r} is not understood; filter by label=NAME=VALUE")
+            labels[name] = value
         found = self.sandboxes.find(labels, tenant)
-        infos = [self.sandboxes.info(sandbox, local=_local(http)) for sandbox in found]
-        return json(SandboxList(sandboxes=infos, count=len(infos)))
+        infos = [self._shown(http, sandbox) for sandbox in found]
+        return Json(SandboxList(sandboxes=infos, count=len(infos)))
 
-    async def get(self, http: Request) -> Response:
-        return self._answer(http, self.named(http))
+    async def get(self, http: Request) -> Json[SandboxInfo]:
+        """A sandbox, as it is."""
+        return Json(self._shown(http, self.named(http)))
 
-    async def destroy(self, http: Request) -> Response:
+    async def destroy(self, http: Request) -> Json[Destroyed]:
+        """Destroys a sandbox with its files."""
         sandbox = self.named(http)
         await self.sandboxes.destroy(sandbox)
-        return json({"success": True, "id": sandbox.record.id})
+        return Json(Destroyed(id=sandbox.record.id))
 
-    async def wake(self, http: Request) -> Response:
+    async def wake(self, http: Request) -> Json[SandboxInfo]:
+        """Wakes a sandbox, if it sleeps."""
         sandbox = self.named(http)
         await self._wake(http, sandbox)
-        return self._answer(http, sandbox)
+        return Json(self._shown(http, sandbox))
 
     async def _wake(self, http: Request, sandbox: Sandbox) -> None:
         await self.sandboxes.wake(sandbox, self.quotas.of(caller_of(http.scope)))
 
-    async def sleep(self, http: Request) -> Response:
+    async def sleep(self, http: Request) -> Json[SandboxInfo]:
+        """Puts a sandbox to sleep: its processes end, its files stay."""
         sandbox = self.named(http)
         await self.sandboxes.sleep(sandbox)
-        return self._answer(http, sandbox)
+        return Json(self._shown(http, sandbox))
 
-    async def set_time_to_live(self, http: Request) -> Response:
+    async def set_time_to_live(self, http: Request, spec: SetTimeToLive) -> Json[SandboxInfo]:
+        """Moves the end of a sandbox: it is destroyed when this time from now is over."""
         sandbox = self.named(http)
-        self.sandboxes.set_time_to_live(sandbox, (await body(http, SetTimeToLive)).time_to_live)
-        return self._answer(http, sandbox)
+        self.sandboxes.set_time_to_live(sandbox, spec.time_to_live)
+        return Json(self._shown(http, sandbox))
 
-    async def create_token(self, http: Request) -> Response:
-        sandbox = self.named(http)
-        return json(self.tokens.create(sandbox, caller_of(http.scope), await body(http, CreateToken)), 201)
+    async def create_token(self, http: Request, spec: CreateToken) -> Created[TokenCreated]:
+        """Makes a token that is good for this sandbox alone."""
+        return Created(self.tokens.create(self.named(http), caller_of(http.scope), spec))
 
     async def relay(self, http: Request) -> Response:
         sandbox = self.named(http)
@@ -197,7 +232,8 @@ class Server:
         )
         return Counted(answer, self.quotas, caller_of(http.scope)) if rest in EXECS else answer
 
-    async def show_metrics(self, http: Request) -> Response:
+    async def show_metrics(self, http: Request) -> Text:
+        """What the server has counted, as Prometheus reads it; of scope `admin`."""
         if "admin" not in caller_of(http.scope).scopes:
             raise ForbiddenError("metrics are for keys with the scope admin")
         if self.metrics is None:
@@ -205,7 +241,7 @@ class Server:
                 "this server keeps no metrics: it has no TCP listener, or prometheus-client is missing, "
                 "which `pip install 'sandcove[server]'` brings"
             )
-        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+        return Text(self.metrics.text())
 
     def _ended(self, scope: Scope, status: int, seconds: float) -> None:
         if self.metrics is not None:
@@ -216,39 +252,40 @@ class Server:
         """The sandbox that a request's path names."""
         return self.sandboxes.get(http.path_params["id"], caller_of(http.scope))
 
-    def _answer(self, http: Request, sandbox: Sandbox, status: int = 200) -> Response:
-        return json(self.sandboxes.info(sandbox, local=_local(http)), status)
+    def _shown(self, http: Request, sandbox: Sandbox) -> SandboxInfo:
+        return self.sandboxes.info(sandbox, local=_local(http))
 
-    def _routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[Call | BaseRoute]:
+        """All of them; made without anything that a call would need."""
         return [
             *port_routes(self),
             # All that happens inside a sandbox goes this way.
             Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=ALL_METHODS),
-            route("GET", "/v1/server", self.info),
-            route("POST", "/v1/server/stop", self.stop_server),
+            Call("GET", "/v1/server", self.info),
+            Call("POST", "/v1/server/stop", self.stop_server),
             *key_routes(self),
-            Route("/v1/sandboxes", self.all, methods=["GET", "POST"]),
-            Route("/v1/sandboxes/{id}", self.sandbox, methods=["GET", "DELETE"]),
-            route("POST", "/v1/sandboxes/{id}/wake", self.wake),
-            route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
-            route("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live),
-            route("POST", "/v1/sandboxes/{id}/tokens", self.create_token),
+            Call("GET", "/v1/sandboxes", self.find),
+            Call("POST", "/v1/sandboxes", self.create, [SecurityError, *WAKING]),
+            Call("GET", "/v1/sandboxes/{id}", self.get, [SandboxNotFoundError]),
+            Call("DELETE", "/v1/sandboxes/{id}", self.destroy, [SandboxNotFoundError]),
+            Call("POST", "/v1/sandboxes/{id}/wake", self.wake, [SandboxNotFoundError, *WAKING]),
+            Call("POST", "/v1/sandboxes/{id}/sleep", self.sleep, [SandboxNotFoundError, *WAKING]),
+            Call("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live, [SandboxNotFoundError]),
+            Call("POST", "/v1/sandboxes/{id}/tokens", self.create_token, [SandboxNotFoundError]),
+            *document_routes(),
             *health_routes(self),
-            route("GET", "/metrics", self.show_metrics),
+            Call("GET", "/metrics", self.show_metrics, [HostUnsupportedError]),
         ]
 
-    async def all(self, http: Request) -> Response:
-        return await (self.create(http) if http.method == "POST" else self.find(http))
 
-    async def sandbox(self, http: Request) -> Response:
-        return await (self.destroy(http) if http.method == "DELETE" else self.get(http))
-
-
-class Lease(Response):
+class Lease(Many[SandboxInfo]):
     """One line with the sandbox, then silence; the sandbox lives as long as the caller's connection."""
 
+    media_type = "application/x-ndjson"
+    statuses = (200, 201)
+
     def __init__(self, http: Request, sandboxes: Sandboxes, sandbox: Sandbox, local: bool, created: bool) -> None:
-        super().__init__(status_code=201 if created else 200, media_type="application/x-ndjson")
+        super().__init__(status_code=201 if created else 200)
         del self.headers["content-length"]
         self._http = http
         self.sandboxes = sandboxes

@@ -30,7 +30,8 @@ NOBODY = Caller("", frozenset())
 OPEN = frozenset({"/healthz", "/readyz"})
 """Paths for everybody; their answers have no details."""
 
-_LOOKS = re.compile(r"/v1/(?:server|sandboxes|sandboxes/[^/]+|sandboxes/[^/]+/ports)", re.ASCII)
+_ABOUT = frozenset({"/v1/server", "/v1/openapi.json", "/v1/openapi/agent.json"})
+_LOOKS = re.compile(r"/v1/(?:sandboxes|sandboxes/[^/]+|sandboxes/[^/]+/ports)", re.ASCII)
 _WITH = "/v1/with/"
 # RFC 6750, section 2.1: the scheme, spaces, and the characters of `b64token`.
 _BEARER = re.compile(rb"[Bb]earer +([A-Za-z0-9._~+/-]{1,2048}=*)[ \t]*")
@@ -54,7 +55,7 @@ def as_local(app: ASGIApp) -> ASGIApp:
 
 def needed_by_key(method: str, path: str) -> str:
     """The scope that a key needs for a call; `read` is part of every other scope."""
-    if method in ("GET", "HEAD") and _LOOKS.fullmatch(path):
+    if method in ("GET", "HEAD") and (path in _ABOUT or _LOOKS.fullmatch(path)):
         return "read"
     return "sandboxes" if path == "/v1/sandboxes" or path.startswith("/v1/sandboxes/") else "admin"
 
@@ -62,7 +63,7 @@ def needed_by_key(method: str, path: str) -> str:
 def needed_by_token(method: str, path: str, sandbox_id: str) -> str | None:
     """The scope that a token of this sandbox needs for a call; None: no token has it."""
     looks = method in ("GET", "HEAD")
-    if looks and path == "/v1/server":
+    if looks and path in _ABOUT:
         return "api"
     own, rest = path.partition(f"/v1/sandboxes/{sandbox_id}")[::2]
     if own or not path.startswith("/v1/sandboxes/") or (rest and not rest.startswith("/")):

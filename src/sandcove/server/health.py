@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from sandcove.asgi import json, route
+from sandcove.calls import Call, Json
 from sandcove.errors import ServiceUnavailableError
+from sandcove.wire.answers import Success
 
 if TYPE_CHECKING:
     from sandcove.server.app import Server
@@ -17,15 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["health_routes"]
 
 
-def health_routes(server: Server) -> list[BaseRoute]:
+def health_routes(server: Server) -> list[Call]:
     """The routes of both."""
 
-    async def alive(_: Request) -> Response:
-        return json({"success": True})
+    async def alive(_: Request) -> Json[Success]:
+        """Whether the server is there."""
+        return Json(Success())
 
-    async def ready(_: Request) -> Response:
+    async def ready(_: Request) -> Json[Success]:
+        """Whether the server takes calls."""
         if server.stop.is_set():
             raise ServiceUnavailableError("the server is stopping")
-        return json({"success": True})
+        return Json(Success())
 
-    return [route("GET", "/healthz", alive), route("GET", "/readyz", ready)]
+    return [Call("GET", "/healthz", alive), Call("GET", "/readyz", ready, [ServiceUnavailableError])]

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from sandcove.asgi import body, json, route
-from sandcove.wire.keys import CreateKey, KeyCreated, KeyList
+from sandcove.calls import Call, Created, Json
+from sandcove.errors import ConflictError, NotFoundError
+from sandcove.wire.keys import CreateKey, KeyCreated, KeyInfo, KeyList
 
 if TYPE_CHECKING:
     from sandcove.server.app import Server
@@ -25,25 +24,30 @@ class _Calls:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    async def all(self, http: Request) -> Response:
-        if http.method == "POST":
-            key, text = self._server.keys.create(await body(http, CreateKey))
-            _log.info("key %s of tenant %s was made", key.id, key.tenant)
-            return json(KeyCreated(**msgspec.structs.asdict(key.info()), key=text), 201)
-        found = [key.info() for key in self._server.keys.all()]
-        return json(KeyList(keys=found, count=len(found)))
+    async def create(self, _: Request, spec: CreateKey) -> Created[KeyCreated]:
+        """Makes a key."""
+        key, text = self._server.keys.create(spec)
+        _log.info("key %s of tenant %s was made", key.id, key.tenant)
+        return Created(KeyCreated(**msgspec.structs.asdict(key.info()), key=text))
 
-    async def revoke(self, http: Request) -> Response:
+    async def find(self, _: Request) -> Json[KeyList]:
+        """All keys, those that are revoked too."""
+        found = [key.info() for key in self._server.keys.all()]
+        return Json(KeyList(keys=found, count=len(found)))
+
+    async def revoke(self, http: Request) -> Json[KeyInfo]:
+        """Revokes a key: it is good for nothing from now on."""
         key = self._server.keys.revoke(http.path_params["id"])
         self._server.authentication.end(key.id)
         _log.info("key %s of tenant %s was revoked", key.id, key.tenant)
-        return json(key.info())
+        return Json(key.info())
 
 
-def key_routes(server: Server) -> list[Route]:
+def key_routes(server: Server) -> list[Call]:
     """All of them."""
     calls = _Calls(server)
     return [
-        Route("/v1/keys", calls.all, methods=["GET", "POST"]),
-        route("DELETE", "/v1/keys/{id}", calls.revoke),
+        Call("GET", "/v1/keys", calls.find),
+        Call("POST", "/v1/keys", calls.create, [ConflictError]),
+        Call("DELETE", "/v1/keys/{id}", calls.revoke, [NotFoundError]),
     ]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandcove.asgi import body, json, route
-from sandcove.errors import InvalidRequestError, NotFoundError
+from sandcove.calls import Call, Json
+from sandcove.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    PortAlreadyExposedError,
+    PortNotExposedError,
+    SandboxNotFoundError,
+)
 from sandcove.server.lifecycle import Sandbox
 from sandcove.server.ports import Exposure, Ports
 from sandcove.server.preview.address import Base, make_label, new_token
+from sandcove.wire.answers import PortDone, PortExposed
 from sandcove.wire.clock import timestamp
 from sandcove.wire.models import ExposedPort, ExposePort, PortList, UnexposePort
 from sandcove.wire.names import check_port, check_port_name, check_port_token
@@ -38,9 +46,9 @@ class _Calls:
     def __init__(self, server: HasPorts) -> None:
         self._server = server
 
-    async def expose(self, http: Request) -> Response:
+    async def expose(self, http: Request, spec: ExposePort) -> Json[PortExposed]:
+        """Gives a port of a sandbox a URL."""
         uid = self._server.named(http).record.uid
-        spec = await body(http, ExposePort)
         check_port(spec.port)
         if spec.name is not None:
             check_port_name(spec.name)
@@ -54,30 +62,30 @@ class _Calls:
         # It may have been destroyed meanwhile.
         self._server.named(http)
         answer = _shown(self._server.ports.expose(uid, spec.port, spec.name, token), base)
-        return json({"success": True, **_fields(answer), "timestamp": timestamp()})
+        return Json(PortExposed(**msgspec.structs.asdict(answer), success=True, timestamp=timestamp()))
 
-    async def end(self, http: Request) -> Response:
+    async def end(self, http: Request) -> Json[PortDone]:
+        """Takes a port's URL away."""
         return self._end(http, http.path_params["port"])
 
-    async def end_named(self, http: Request) -> Response:
-        return self._end(http, str((await body(http, UnexposePort)).port))
+    async def end_named(self, http: Request, spec: UnexposePort) -> Json[PortDone]:
+        """Takes a port's URL away."""
+        return self._end(http, str(spec.port))
 
-    def _end(self, http: Request, text: str) -> Response:
+    def _end(self, http: Request, text: str) -> Json[PortDone]:
         uid = self._server.named(http).record.uid
         if not text.isascii() or not text.isdigit() or len(text) > 5:
             raise InvalidRequestError(f"port {text[:40]!r} is no number from 1 to 65535")
         port = check_port(int(text))
         self._server.ports.end(uid, port)
-        return json({"success": True, "port": port, "timestamp": timestamp()})
+        return Json(PortDone(port=port, timestamp=timestamp()))
 
-    async def find(self, http: Request) -> Response:
+    async def find(self, http: Request) -> Json[PortList]:
+        """The ports of a sandbox that have URLs."""
         found = self._server.ports.of(self._server.named(http).record.uid)
         base = await self._server.base() if found else Base("http", "localhost", 80)
         ports = [_shown(exposure, base) for exposure in found]
-        return json(PortList(ports=ports, count=len(ports), timestamp=timestamp()))
-
-    async def either(self, http: Request) -> Response:
-        return await (self.expose(http) if http.method == "POST" else self.find(http))
+        return Json(PortList(ports=ports, count=len(ports), timestamp=timestamp()))
 
     async def elsewhere(self, _: Request) -> Response:
         """A request for a service that came where it can't be passed on: its first line came in pieces."""
@@ -94,23 +102,17 @@ def _shown(exposure: Exposure, base: Base) -> ExposedPort:
     )
 
 
-def _fields(port: ExposedPort) -> dict[str, object]:
-    fields: dict[str, object] = {"port": port.port, "url": port.url, "exposedAt": port.exposed_at}
-    if port.name is not None:
-        fields["name"] = port.name
-    if port.public:
-        fields["public"] = True
-    return fields
-
-
-def port_routes(server: HasPorts) -> list[BaseRoute]:
+def port_routes(server: HasPorts) -> list[Call | BaseRoute]:
     """All of them; those of the agent wire are answered here, not by the agent."""
     calls = _Calls(server)
+    exposing = [SandboxNotFoundError, PortAlreadyExposedError]
+    ending = [SandboxNotFoundError, PortNotExposedError]
     return [
-        route("POST", "/v1/sandboxes/{id}/api/expose-port", calls.expose),
-        route("DELETE", "/v1/sandboxes/{id}/api/unexpose-port", calls.end_named),
-        route("GET", "/v1/sandboxes/{id}/api/exposed-ports", calls.find),
-        Route("/v1/sandboxes/{id}/ports", calls.either, methods=["GET", "POST"]),
-        route("DELETE", "/v1/sandboxes/{id}/ports/{port}", calls.end),
+        Call("POST", "/v1/sandboxes/{id}/api/expose-port", calls.expose, exposing),
+        Call("DELETE", "/v1/sandboxes/{id}/api/unexpose-port", calls.end_named, ending),
+        Call("GET", "/v1/sandboxes/{id}/api/exposed-ports", calls.find, [SandboxNotFoundError]),
+        Call("GET", "/v1/sandboxes/{id}/ports", calls.find, [SandboxNotFoundError]),
+        Call("POST", "/v1/sandboxes/{id}/ports", calls.expose, exposing),
+        Call("DELETE", "/v1/sandboxes/{id}/ports/{port}", calls.end, ending),
         Route("/v1/sandboxes/{id}/proxy/{port}/{rest:path}", calls.elsewhere, methods=ALL_METHODS),
     ]

@@ -1,6 +1,8 @@
 """What crosses the wire, written once for both ends. Imports nothing of ours but `errors`.
 
 models.py      the JSON bodies of the server wire (``/v1``) and the agent wire (``/api``)
+answers.py     short answers of both
+queries.py     what is in the queries of targets
 code.py        those of code contexts, and a cell's events
 git.py         those of a clone, and its events
 events.py      the events of the other streams

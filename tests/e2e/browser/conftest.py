@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from bench.npm import UnavailableError, installed
+from bench.harness import UnavailableError
+from bench.npm import installed
 from sandcove import Sandbox
 
 ROOT = Path(__file__).parents[3]
