@@ -129,7 +129,7 @@ _CALLS = {
     "personality": (135, 92),
     "clone3": (435, 435),
 }
-_X32 = 0x40000000
+_OF_AGENTS = {"clone", "unshare"}
 
 # Instructions of classic BPF: linux/filter.h, linux/bpf_common.h.
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06
@@ -193,8 +193,11 @@ def _checks() -> dict[str, bytes]:
     }
 
 
-def program(machine: str) -> bytes:
-    """The filter for a machine as `platform.machine` names it, as an array of ``struct sock_filter``."""
+def program(machine: str, *, agent: bool = False) -> bytes:
+    """The filter for a machine as `platform.machine` names it, as an array of ``struct sock_filter``.
+
+    That for an agent lets mounts and namespaces be made, of which it makes walls.
+    """
     place = MACHINES.index(machine)
     steps = [
         _step(_LOAD, _ARCHITECTURE),
@@ -206,9 +209,13 @@ def program(machine: str) -> bytes:
         _fail(errno.ENOSYS),
     ]
     for name, check in _checks().items():
+        if agent and name in _OF_AGENTS:
+            continue
         steps += [_step(_EQUAL, _CALLS[name][place], otherwise=len(check) // 8), check]
     by_error: dict[int, list[int]] = {}
     for calls, error in DENIED.values():
+        if agent and calls in (_MOUNTS, _NAMESPACES):
+            continue
         by_error.setdefault(error, []).extend(
             number for numbers in calls.values() if (number := numbers[place]) is not None
         )
@@ -223,19 +230,25 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
 
 
-_steps = program(platform.machine()) if platform.machine() in MACHINES else b""
+_steps = {
+    agent: program(platform.machine(), agent=agent) if platform.machine() in MACHINES else b""
+    for agent in (False, True)
+}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def install() -> None:
-    """Filters the calls of this thread and of all that it will start, for good; needs ``no_new_privs``.
+def install(*, agent: bool = False) -> None:
+    """Filters the calls of this thread and of all that it will start, for good.
+
+    Needs ``no_new_privs``, or CAP_SYS_ADMIN.
 
     Raises:
         OSError: the kernel has no filters, or there is none for this machine.
     """
-    if not _steps:
+    steps = _steps[agent]
+    if not steps:
         raise OSError(errno.ENOSYS, f"there is no filter of system calls for {platform.machine()}")
-    filter_ = _Program(len(_steps) // 8, _steps)
+    filter_ = _Program(len(steps) // 8, steps)
     number = {"x86_64": 317, "aarch64": 277}[platform.machine()]
     if _libc.syscall(number, _SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(filter_)) != 0:
         error = ctypes.get_errno()

@@ -61,11 +61,13 @@ ARGUMENTS = {
 }
 
 
-def decide(machine: str, number: int, arguments: tuple[int, ...] = (), audit: int | None = None) -> str | int:
+def decide(
+    machine: str, number: int, arguments: tuple[int, ...] = (), audit: int | None = None, *, agent: bool = False
+) -> str | int:
     """What the filter says: the error number that the call gets, or a word."""
     padded = (*arguments, *(0,) * (6 - len(arguments)))
     data = struct.pack("<IIQ6Q", number & 0xFFFFFFFF, AUDIT[machine] if audit is None else audit, 0, *padded)
-    steps = list(struct.iter_unpack("<HBBI", seccomp.program(machine)))
+    steps = list(struct.iter_unpack("<HBBI", seccomp.program(machine, agent=agent)))
     at = loaded = 0
     while True:
         code, then, otherwise, value = steps[at]
@@ -103,6 +105,21 @@ def test_each_denied_call_gets_its_error_and_all_others_pass(machine: str) -> No
 @pytest.mark.parametrize(("call", "arguments"), ARGUMENTS)
 def test_arguments_decide(machine: str, call: str, arguments: tuple[int, ...]) -> None:
     assert decide(machine, NUMBERS[machine][call], arguments) == ARGUMENTS[call, arguments]
+
+
+@pytest.mark.parametrize("machine", seccomp.MACHINES)
+def test_an_agent_makes_walls_and_no_more(machine: str) -> None:
+    place = seccomp.MACHINES.index(machine)
+    walls = {"mount", "umount2", "setns", "open_tree", "move_mount", "pivot_root"}
+    for calls, error in seccomp.DENIED.values():
+        for name, numbers in calls.items():
+            if (number := numbers[place]) is not None:
+                free = "mount" in calls or "setns" in calls
+                assert decide(machine, number, agent=True) == (ALLOW if free else error), name
+                assert free or name not in walls
+    for call, arguments in (("clone", (0x10000011,)), ("unshare", (0x20000000,))):
+        assert decide(machine, NUMBERS[machine][call], arguments, agent=True) == ALLOW
+    assert decide(machine, NUMBERS[machine]["socket"], (40, 1, 0), agent=True) == errno.EAFNOSUPPORT
 
 
 @pytest.mark.parametrize("machine", seccomp.MACHINES)

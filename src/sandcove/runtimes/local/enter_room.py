@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
-from sandcove import linux
+from sandcove import linux, seccomp
 from sandcove.runtimes.local.plan import Entry
 
 __all__ = ["ROOM", "enter"]
@@ -69,6 +69,7 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w") as first:
             first.write("0")
         linux.leave_keyring()
+        seccomp.install(agent=True)
         os.chdir("/")
         os.umask(0o022)
         if os.fork() > 0:
