@@ -234,15 +234,15 @@ def test_scopes_over_the_wire(tcp: Tcp) -> None:
     assert tcp.ask("GET", "/v1/server", keys["admin"]).json["home"] == str(tcp.home)
 
 
-ROUTES = [
-    ("GET", ""),
-    ("DELETE", ""),
-    ("POST", "/wake"),
-    ("POST", "/sleep"),
-    ("POST", "/time-to-live"),
-    ("POST", "/tokens"),
-    ("GET", "/api/ping"),
-    ("POST", "/api/execute"),
+ROUTES: list[tuple[str, str, dict[str, object] | None]] = [
+    ("GET", "", None),
+    ("DELETE", "", None),
+    ("POST", "/wake", {}),
+    ("POST", "/sleep", {}),
+    ("POST", "/time-to-live", {"timeToLive": 0}),
+    ("POST", "/tokens", {}),
+    ("GET", "/api/ping", None),
+    ("POST", "/api/execute", {"command": "true"}),
 ]
 
 
@@ -250,8 +250,7 @@ def test_another_tenants_sandbox_is_as_none(tcp: Tcp) -> None:
     blue, again, red = tcp.key("blue").key, tcp.key("blue").key, tcp.key("red").key
     made = tcp.ask("POST", "/v1/sandboxes", blue, {"id": "mine", "labels": {"of": "blue"}})
     assert (made.status, made.json["tenant"], made.json["agentSocket"]) == (201, "blue", None)
-    for method, rest in ROUTES:
-        body = {"command": "true"} if rest == "/api/execute" else {} if method == "POST" else None
+    for method, rest, body in ROUTES:
         there = tcp.ask(method, f"/v1/sandboxes/mine{rest}", red, body)
         none = tcp.ask(method, f"/v1/sandboxes/none{rest}", red, body)
         assert there.status == none.status == 404, (method, rest)

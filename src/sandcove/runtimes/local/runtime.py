@@ -202,9 +202,11 @@ class LocalRuntime:
         spec = RoomSpec(name, self._home.spare / name, self._home.run / f"spare-{name}.sock")
         try:
             return await self._open(spec)
-        except SandboxError as error:
-            _log.warning("no room could be made ahead: %s", error)
+        except BaseException as error:
             await self.delete(spec.folder)
+            if not isinstance(error, SandboxError):
+                raise
+            _log.warning("no room could be made ahead: %s", error)
             return None
 
     async def _take_spare(self, spec: RoomSpec) -> LocalRoom | None:
@@ -299,10 +301,12 @@ class LocalRuntime:
     async def close(self) -> None:
         self._closed = True
         if self._spare is not None:
-            spare = await self._spare
-            if spare is not None:
-                await spare.end()
-                await self.delete(spare.spec.folder)
+            # One that is still being made is given up.
+            self._spare.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                if (spare := await self._spare) is not None:
+                    await spare.end()
+                    await self.delete(spare.spec.folder)
         await asyncio.gather(*(room.end() for room in list(self._rooms)))
         self.zygote.close()
         self._kernels.close()
