@@ -13,7 +13,7 @@ from sandcove.server.database import Database
 from sandcove.server.keys import Keys
 from sandcove.server.quotas import Quotas
 from sandcove.wire.keys import CreateKey, Limits
-from tests.answers import Answer
+from tests.answers import Answer, visit
 from tests.tenants import Tcp, serving
 
 
@@ -60,6 +60,23 @@ def test_alive_ones_also_when_they_come_at_once(tcp: Tcp) -> None:
         assert refused(tcp.ask(method, f"/v1/sandboxes/{alive[0]}{rest}", key))
     token = tcp.ask("POST", f"/v1/sandboxes/{alive[0]}/tokens", key, {}).json["token"]
     assert refused(tcp.ask("GET", f"/v1/with/{token}/api/ping"))
+
+
+def test_a_visit_to_a_preview_wakes_no_more_than_a_key_may_have(tcp: Tcp) -> None:
+    key = tcp.key("visited", limits=Limits(alive=1)).key
+    tcp.key("visited", limits=Limits(alive=0))
+    ended = tcp.key("visited")
+    tcp.local().revoke_key(ended.id)  # it had no limit
+    tcp.ask("POST", "/v1/sandboxes", key, {"id": "visited"})
+    url = tcp.ask("POST", "/v1/sandboxes/visited/ports", key, {"port": 8000}).json["url"]
+    tcp.ask("POST", "/v1/sandboxes/visited/sleep", key)
+    assert tcp.ask("POST", "/v1/sandboxes", key, {"id": "other"}).status == 201
+    for answer in (visit(url), tcp.ask("GET", "/v1/sandboxes/visited/proxy/8000/", key)):
+        assert (answer.status, answer.json["code"]) == (503, "QUOTA_EXCEEDED")
+    assert tcp.ask("GET", "/v1/sandboxes/visited", key).json["state"] == "asleep"
+    tcp.ask("POST", "/v1/sandboxes/other/sleep", key)
+    assert visit(url).json["code"] == "PORT_NOT_LISTENING"
+    assert tcp.ask("GET", "/v1/sandboxes/visited", key).json["state"] == "running"
 
 
 def test_commands_at_once(tcp: Tcp) -> None:

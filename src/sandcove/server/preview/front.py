@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from sandcove.errors import PortNotListeningError, SandboxError, SandboxNotFoundError
+from sandcove.errors import PortNotListeningError, QuotaExceededError, SandboxError, SandboxNotFoundError
 from sandcove.server.preview.exchange import Exchange
 from sandcove.server.preview.gate import Authenticate, Gate, Target
 from sandcove.server.preview.head import MAX_HEAD, Refused, Request, looks_wrong, parse_request
-from sandcove.server.preview.page import Page, misdirected, silent, starting, unknown, wrong
+from sandcove.server.preview.page import Page, crowded, misdirected, silent, starting, unknown, wrong
 from sandcove.server.preview.upstream import Upstream
 
 __all__ = ["Front"]
@@ -189,6 +189,8 @@ class Front(asyncio.Protocol):
             page = unknown()
         except PortNotListeningError:
             page = silent(self._target.origin.port)
+        except QuotaExceededError:
+            page = crowded()
         except (SandboxError, OSError):
             page = starting()
         else:
