@@ -75,14 +75,13 @@ class Server:
         self._home = home
         self._settings = settings
         self._zygote_pid = zygote_pid
-        self.ports = previews.ports
-        self.base = previews.base
         self._agents = Agents()
         self._started_at = timestamp()
         self.stop = asyncio.Event()
         self.addresses: list[str] = []
         self.ports = previews.ports
         self.base = previews.base
+        self.end_proxied = previews.end_proxied
         self.leases: set[asyncio.Task[Any]] = set()
         self._traffic = Counter({"in": 0, "out": 0})
         # What nobody will ask for is not counted: a server without a TCP listener starts without the library.

@@ -36,6 +36,7 @@ class _Calls:
     async def revoke(self, http: Request) -> Response:
         key = self._server.keys.revoke(http.path_params["id"])
         self._server.authentication.end(key.id)
+        self._server.end_proxied(key.id)
         _log.info("key %s of tenant %s was revoked", key.id, key.tenant)
         return json(key.info())
 

@@ -52,6 +52,11 @@ class Front(asyncio.Protocol):
         self._full = self._clogged = self._ended = False
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def key(self) -> str | None:
+        """The id of the key that the request which is passed on was shown with."""
+        return None if self._target is None else self._target.by
+
     # --- asyncio calls these ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

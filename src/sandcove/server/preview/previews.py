@@ -69,6 +69,12 @@ class Previews:
         """
         return self._fixed or Base("http", self.domain, await self._loopback.start())
 
+    def end_proxied(self, key_id: str) -> None:
+        """Cuts the connections on which a request of this key, or of its tokens, is passed on to a service."""
+        for front in list(self._gate.fronts):
+            if front.key == key_id:
+                front.cut()
+
     async def close(self) -> None:
         """Ends every connection."""
         self._loopback.stop()
