@@ -106,6 +106,34 @@ def test_commands_at_once(tcp: Tcp) -> None:
     assert tcp.ask("POST", target, key, {"command": "true"}).status == 200
 
 
+def test_background_processes(tcp: Tcp) -> None:
+    key = tcp.key("processes", limits=Limits(execs=2)).key
+    for name in "ab":
+        tcp.ask("POST", "/v1/sandboxes", key, {"id": name})
+    answers: list[Answer] = []
+
+    def start(number: int) -> None:
+        body = {"command": "sleep 1001"}
+        answers.append(tcp.ask("POST", f"/v1/sandboxes/{'ab'[number % 2]}/api/process/start", key, body))
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(answer.status for answer in answers) == [200, 200, 403, 403, 403, 403]
+    assert all(refused(answer) for answer in answers if answer.status == 403)
+    for name in "ab":
+        assert tcp.ask("DELETE", f"/v1/sandboxes/{name}/api/process/kill-all", key).status == 200
+    start(7)
+    assert answers[-1].status == 200
+    # Nobody else's count.
+    free = tcp.key("processes").key
+    for _ in range(2):
+        body = {"command": "sleep 1001"}
+        assert tcp.ask("POST", "/v1/sandboxes/a/api/process/start", free, body).status == 200
+
+
 def test_requests_a_second(tcp: Tcp) -> None:
     key = tcp.key(limits=Limits(rate=0.01, burst=3)).key
     answers = [tcp.ask("GET", "/v1/sandboxes", key) for _ in range(4)]

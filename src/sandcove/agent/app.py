@@ -124,8 +124,9 @@ class Agent:
         return json({"message": "pong", "timestamp": timestamp(), "status": "ready", "system": "sandcove"})
 
     async def activity(self, _: Request) -> Response:
-        """(ours, for the server) how many calls run, and milliseconds since the last one ended."""
-        return json({"busy": self._busy, "idle": int((time.monotonic() - self._last) * 1000)})
+        """(ours, for the server) how many calls and processes run, and milliseconds since the last call ended."""
+        idle = int((time.monotonic() - self._last) * 1000)
+        return json({"busy": self._busy, "idle": idle, "processes": self.processes.running})
 
     async def rest(self, http: Request) -> Response:
         """(ours, for the server) the sandbox is about to sleep: processes are asked to end, state is written down.

@@ -31,7 +31,7 @@ from sandcove.server.metrics import metrics_of
 from sandcove.server.port_calls import ALL_METHODS, port_routes
 from sandcove.server.preview.api import without_previews
 from sandcove.server.preview.previews import Previews
-from sandcove.server.quotas import EXECS, Counted, Quotas
+from sandcove.server.quotas import EXECS, STARTS, Counted, Quotas, Started
 from sandcove.server.relay import Relay
 from sandcove.server.tokens import Tokens
 from sandcove.wire import WIRE_VERSION
@@ -194,7 +194,10 @@ class Server:
         answer = Relay(
             http, self._agents, sandbox.socket, target, wake=wake, traffic=self._traffic, broken=sandbox.broken
         )
-        return Counted(answer, self.quotas, caller_of(http.scope)) if rest in EXECS else answer
+        caller = caller_of(http.scope)
+        if rest == STARTS:
+            return Started(answer, self.quotas, caller, lambda: self.sandboxes.processes(caller.tenant))
+        return Counted(answer, self.quotas, caller) if rest in EXECS else answer
 
     async def show_metrics(self, http: Request) -> Response:
         if "admin" not in caller_of(http.scope).scopes:

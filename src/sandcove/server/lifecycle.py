@@ -119,6 +119,17 @@ class Sandboxes:
     def running(self) -> list[Sandbox]:
         return [s for s in self._all.values() if s.room is not None]
 
+    async def processes(self, tenant: str) -> int:
+        """How many background processes run in all sandboxes of a tenant."""
+
+        async def of(sandbox: Sandbox) -> int:
+            try:
+                return int((await ask(sandbox.socket, "GET", "/api/activity"))["processes"])
+            except SandboxError:
+                return 0  # it is ending
+
+        return sum(await asyncio.gather(*(of(each) for each in self.running() if each.record.tenant == tenant)))
+
     def states(self) -> Counter[str]:
         """How many there are in each state."""
         return Counter(sandbox.state.value for sandbox in self._all.values())
