@@ -109,6 +109,7 @@ def test_one_word_is_for_the_shell_and_several_are_for_none() -> None:
         (2, ["no-such-command"]),
         (2, []),
         (2, ["create", "x", "--label", "novalue"]),
+        (2, ["create", "x", "--time-to-live", "0"]),
         (2, ["rm"]),
         (2, ["cp", "a", "b"]),
         (2, ["cp", "a:b", "c:d"]),
@@ -223,7 +224,9 @@ def test_rm_goes_on_after_a_name_that_is_not_there(home: Path) -> None:
 
 def test_a_name_is_made_up(home: Path) -> None:
     told = json.loads(sandcove("create", "--json", "--sleep-after", "1m").stdout)
-    assert told["sleepAfter"] == 60_000
+    assert (told["sleepAfter"], told["keepAlive"], told["expiresAt"]) == (60_000, False, None)
+    told = json.loads(sandcove("create", told["id"], "--json", "--keep-alive", "--time-to-live", "1d").stdout)
+    assert told["keepAlive"] and told["expiresAt"] in sandcove("ls").stdout
     assert sandcove("rm", told["id"]).stdout == told["id"] + "\n"
 
 

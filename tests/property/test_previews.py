@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sandcove.errors import InvalidRequestError
 from sandcove.server.preview.address import Base, Label, in_host, in_path, make_label, new_token
 from sandcove.server.preview.body import Body, Chunked, Length
+from sandcove.server.preview.exchange import Exchange
 from sandcove.server.preview.head import Refused, fields, looks_wrong, parse_request
 
 UIDS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
@@ -120,3 +121,19 @@ def test_the_beginning_of_a_right_head_never_looks_wrong(pairs: list[tuple[bytes
     for end in range(len(head)):
         assert not looks_wrong(head[:end])
     assert fields(text) == [(name.lower(), value) for name, value in pairs]
+
+
+@pytest.mark.parametrize(
+    ("head", "fresh", "old"),
+    [
+        ("GET / HTTP/1.1\r\nHost: a", True, True),
+        ("HEAD / HTTP/1.1\r\nHost: a", True, True),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1", True, False),
+        ("POST / HTTP/1.1\r\nHost: a", True, False),
+        ("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", True, False),
+        ("DELETE / HTTP/1.1\r\nHost: a", True, False),
+    ],
+)
+def test_what_cannot_be_sent_twice_goes_over_no_connection_that_was_idle(head: str, fresh: bool, old: bool) -> None:
+    exchange = Exchange(object(), parse_request(head.encode()), object())  # type: ignore[arg-type]
+    assert (exchange.may_reuse(0.999), exchange.may_reuse(1.0)) == (fresh, old)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from sandcove import Sandbox, SandboxNetworkError, get_sandbox
 from sandcove.server.auth import needed_by_key, needed_by_token
+from tests.previews.conftest import start_service
 from tests.server.conftest import ask
 from tests.tenants import Tcp, serving, serving_in
 
@@ -154,6 +156,24 @@ def test_revoking_ends_what_runs(tcp: Tcp) -> None:
     thread.join(20)
     assert (answers[0].status, answers[0].json["code"]) == (401, "UNAUTHORIZED")
     assert tcp.ask("DELETE", "/v1/sandboxes/x", other.key).status == 200
+
+
+def test_revoking_cuts_what_is_passed_on_to_a_service(tcp: Tcp) -> None:
+    made, other = tcp.key("cut"), tcp.key("cut")
+    boxes = [get_sandbox("cut", url=tcp.url, api_key=each.key) for each in (made, other)]
+    token = boxes[0].create_token()
+    boxes.append(Sandbox("cut", url=tcp.url, api_key=token))
+    start_service(boxes[1], 3000)
+    answers = [box.fetch("/slow", 3000).stream() for box in boxes]
+    for answer in answers:
+        assert next(answer)
+    tcp.local().revoke_key(made.id)
+    for answer in (answers[0], answers[2]):
+        with pytest.raises(SandboxNetworkError):
+            list(answer)
+    boxes[1].fetch("/go", 3000).close()
+    assert list(answers[1])
+    boxes[1].destroy()
 
 
 def test_an_admin_that_revokes_its_own_key_is_answered(tcp: Tcp) -> None:

@@ -77,6 +77,23 @@ def test_what_was_acknowledged_before_the_server_was_killed_is_there(served: Pat
     box.destroy()
 
 
+def test_a_variable_that_a_shell_has_heard_of_is_not_lost_before_its_state_is_kept(served: Path) -> None:
+    box = get_sandbox("heard")
+    box.set_env_vars({"N": "old", "M": "old"})
+    box.exec("true")
+    box.sleep()  # keeps the state
+    box.set_env_vars({"N": "new"})
+    # By its end the shell has the new value, and its state is not on the disk yet.
+    assert box.exec("echo $N").stdout == "new\n"
+    end(server_pid(served))
+    assert sooner_or_later(box, "echo $N $M") == "new old\n"
+    # What the shell does to it later counts.
+    box.exec("N=newer")
+    box.sleep()
+    assert box.exec("echo $N").stdout == "newer\n"
+    box.destroy()
+
+
 def test_a_call_under_way_when_the_server_is_killed(served: Path) -> None:
     box = get_sandbox("under-way")
     box.ping()

@@ -13,7 +13,7 @@ from sandcove.server.database import Database
 from sandcove.server.keys import Keys
 from sandcove.server.quotas import Quotas
 from sandcove.wire.keys import CreateKey, Limits
-from tests.answers import Answer
+from tests.answers import Answer, visit
 from tests.tenants import Tcp, serving
 
 
@@ -62,6 +62,23 @@ def test_alive_ones_also_when_they_come_at_once(tcp: Tcp) -> None:
     assert refused(tcp.ask("GET", f"/v1/with/{token}/api/ping"))
 
 
+def test_a_visit_to_a_preview_wakes_no_more_than_a_key_may_have(tcp: Tcp) -> None:
+    key = tcp.key("visited", limits=Limits(alive=1)).key
+    tcp.key("visited", limits=Limits(alive=0))
+    ended = tcp.key("visited")
+    tcp.local().revoke_key(ended.id)  # it had no limit
+    tcp.ask("POST", "/v1/sandboxes", key, {"id": "visited"})
+    url = tcp.ask("POST", "/v1/sandboxes/visited/ports", key, {"port": 8000}).json["url"]
+    tcp.ask("POST", "/v1/sandboxes/visited/sleep", key)
+    assert tcp.ask("POST", "/v1/sandboxes", key, {"id": "other"}).status == 201
+    for answer in (visit(url), tcp.ask("GET", "/v1/sandboxes/visited/proxy/8000/", key)):
+        assert (answer.status, answer.json["code"]) == (503, "QUOTA_EXCEEDED")
+    assert tcp.ask("GET", "/v1/sandboxes/visited", key).json["state"] == "asleep"
+    tcp.ask("POST", "/v1/sandboxes/other/sleep", key)
+    assert visit(url).json["code"] == "PORT_NOT_LISTENING"
+    assert tcp.ask("GET", "/v1/sandboxes/visited", key).json["state"] == "running"
+
+
 def test_commands_at_once(tcp: Tcp) -> None:
     key = tcp.key("execs", limits=Limits(execs=1)).key
     tcp.ask("POST", "/v1/sandboxes", key, {"id": "x"})
@@ -87,6 +104,34 @@ def test_commands_at_once(tcp: Tcp) -> None:
     thread.join(30)
     assert answers[0].json["exitCode"] == 0
     assert tcp.ask("POST", target, key, {"command": "true"}).status == 200
+
+
+def test_background_processes(tcp: Tcp) -> None:
+    key = tcp.key("processes", limits=Limits(execs=2)).key
+    for name in "ab":
+        tcp.ask("POST", "/v1/sandboxes", key, {"id": name})
+    answers: list[Answer] = []
+
+    def start(number: int) -> None:
+        body = {"command": "sleep 1001"}
+        answers.append(tcp.ask("POST", f"/v1/sandboxes/{'ab'[number % 2]}/api/process/start", key, body))
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(answer.status for answer in answers) == [200, 200, 403, 403, 403, 403]
+    assert all(refused(answer) for answer in answers if answer.status == 403)
+    for name in "ab":
+        assert tcp.ask("DELETE", f"/v1/sandboxes/{name}/api/process/kill-all", key).status == 200
+    start(7)
+    assert answers[-1].status == 200
+    # Nobody else's count.
+    free = tcp.key("processes").key
+    for _ in range(2):
+        body = {"command": "sleep 1001"}
+        assert tcp.ask("POST", "/v1/sandboxes/a/api/process/start", free, body).status == 200
 
 
 def test_requests_a_second(tcp: Tcp) -> None:

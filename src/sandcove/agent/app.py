@@ -157,8 +157,9 @@ class Agent:
         return Json(Pong(timestamp=timestamp()))
 
     async def activity(self, _: Request) -> Json[Activity]:
-        """(ours, for the server) how many calls run, and milliseconds since the last one ended."""
-        return Json(Activity(busy=self._busy, idle=int((time.monotonic() - self._last) * 1000)))
+        """(ours, for the server) how many calls and processes run, and milliseconds since the last call ended."""
+        idle = int((time.monotonic() - self._last) * 1000)
+        return Json(Activity(busy=self._busy, idle=idle, processes=self.processes.running))
 
     async def rest(self, _: Request, spec: Rest) -> Json[Success]:
         """(ours, for the server) the sandbox is about to sleep: processes are asked to end, state is written down.

@@ -122,6 +122,11 @@ class Processes:
         """Those of one session, or all; in the order of their start."""
         return [p for p in self._all.values() if session_id in (None, p.session_id)]
 
+    @property
+    def running(self) -> int:
+        """How many there are that have not ended, those that are just starting too."""
+        return len(self._starting) + sum(not process.exit.done() for process in self._all.values())
+
     async def kill_all(self, session_id: str | None) -> int:
         """Kills those that run; gives how many that were."""
         running = [process for process in self.of(session_id) if not process.exit.done()]

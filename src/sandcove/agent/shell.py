@@ -315,13 +315,13 @@ class Shell:
                     # Our own words in the shell were taken. A new shell has them back.
                     self._kill_shell()
                     continue
-                self._forget_env(self._current.new_env)
+                self._forget_env(self._current.new_env, int(number))
                 self._over(int(code))
 
-    def _forget_env(self, applied: bytes) -> None:
+    def _forget_env(self, applied: bytes, number: int) -> None:
         """These changes are in the shell, and will be in its saved state; later ones are not yet."""
         if applied:
-            self._env_changed = bool(self._known.heard(applied))
+            self._env_changed = bool(self._known.heard(applied, number))
 
     def _check_on(self, running: Command) -> None:
         """A shell that reads on without having told the command's end never will (`set -n`, say)."""
@@ -366,6 +366,7 @@ class Shell:
         self.check()
         loop = asyncio.get_running_loop()
         text = bash.boot(self._run, self._known.hand_over(self._number))
+        self._env_changed = True
         scratch.replace(self._run / "boot", text.encode())
         # Bash names its script in its messages; by a link of this name they read as usual.
         (self._run / "bash").unlink(missing_ok=True)

@@ -35,6 +35,8 @@ class ShellState:
     def __init__(self, run: Path, lasting: Path) -> None:
         self._run = run
         self._lasting = lasting
+        self._heard = b""
+        self._heard_by = -1
 
     def written(self) -> bytes:
         """The newest state that bash has written to its end; empty if there is none."""
@@ -52,6 +54,9 @@ class ShellState:
         """A file with that state, for a new shell whose last command was `number`; None when there is none."""
         self._lasting.mkdir(parents=True, exist_ok=True)
         newest = self.newest()
+        if bash.state_number(newest) < self._heard_by:
+            # The shell that had heard of changes ended before it wrote them down.
+            self._heard = b""
         if not newest:
             return None
         scratch.replace(self._run / "saved", newest)
@@ -66,6 +71,10 @@ class ShellState:
         if newest := self.written():
             try:
                 scratch.replace(self._lasting / "saved", newest)
+                if self._heard and bash.state_number(newest) >= self._heard_by:
+                    # Not before: a change that was acknowledged is in one of the two files, whatever is killed.
+                    scratch.replace(self._lasting / "env", self._waiting().removeprefix(self._heard))
+                    self._heard = b""
             except OSError as error:
                 _log.warning("the state of a session could not be kept: %s", error)
 
@@ -88,18 +97,22 @@ class ShellState:
 
     def changes(self) -> bytes:
         """Changes of variables that no shell has heard of: records of ``NAME=value``, or ``NAME`` to remove it."""
+        return self._waiting().removeprefix(self._heard)
+
+    def _waiting(self) -> bytes:
+        """The same, and those that a shell has heard of, but whose state is not kept yet."""
         return scratch.read(self._lasting / "env")[0]
 
     def change(self, env: Mapping[str, str | None]) -> None:
         """Adds to the changes."""
         new = records([name if value is None else f"{name}={value}" for name, value in env.items()])
-        scratch.replace(self._lasting / "env", self.changes() + new)
+        scratch.replace(self._lasting / "env", self._waiting() + new)
 
-    def heard(self, changes: bytes) -> bytes:
-        """A shell knows of these: gives those that are left."""
-        left = self.changes().removeprefix(changes)
-        scratch.replace(self._lasting / "env", left)
-        return left
+    def heard(self, changes: bytes, number: int) -> bytes:
+        """A shell knows of these since its command `number`: gives those that are left."""
+        self._heard += changes
+        self._heard_by = number
+        return self.changes()
 
 
 def records(words: list[str]) -> bytes:

@@ -46,7 +46,7 @@ from sandcove.server.metrics import metrics_of
 from sandcove.server.port_calls import ALL_METHODS, port_routes
 from sandcove.server.preview.api import without_previews
 from sandcove.server.preview.previews import Previews
-from sandcove.server.quotas import EXECS, Counted, Quotas
+from sandcove.server.quotas import EXECS, STARTS, Counted, Quotas, Started
 from sandcove.server.relay import Relay
 from sandcove.server.tokens import Tokens
 from sandcove.wire import WIRE_VERSION
@@ -106,14 +106,13 @@ class Server:
         self._home = home
         self._settings = settings
         self._zygote_pid = zygote_pid
-        self.ports = previews.ports
-        self.base = previews.base
         self._agents = Agents()
         self._started_at = timestamp()
         self.stop = asyncio.Event()
         self.addresses: list[str] = []
         self.ports = previews.ports
         self.base = previews.base
+        self.end_proxied = previews.end_proxied
         self.leases: set[asyncio.Task[Any]] = set()
         self._traffic = Counter({"in": 0, "out": 0})
         # What nobody will ask for is not counted: a server without a TCP listener starts without the library.
@@ -230,7 +229,10 @@ class Server:
         answer = Relay(
             http, self._agents, sandbox.socket, target, wake=wake, traffic=self._traffic, broken=sandbox.broken
         )
-        return Counted(answer, self.quotas, caller_of(http.scope)) if rest in EXECS else answer
+        caller = caller_of(http.scope)
+        if rest == STARTS:
+            return Started(answer, self.quotas, caller, lambda: self.sandboxes.processes(caller.tenant))
+        return Counted(answer, self.quotas, caller) if rest in EXECS else answer
 
     async def show_metrics(self, http: Request) -> Text:
         """What the server has counted, as Prometheus reads it; of scope `admin`."""

@@ -102,6 +102,11 @@ class Settings:
     sleep_after: Annotated[
         float, SECONDS, "seconds of idleness after which a sandbox sleeps that has no value of its own"
     ] = 1200.0
+    most_alive: Annotated[
+        int,
+        _integer(0, 1_000_000),
+        "sandboxes that may be awake at once; for one more the least recently used of them sleeps; 0: any number",
+    ] = 0
     longest_life: Annotated[
         float,
         SECONDS,

@@ -39,6 +39,7 @@ class _Calls:
         """Revokes a key: it is good for nothing from now on."""
         key = self._server.keys.revoke(http.path_params["id"])
         self._server.authentication.end(key.id)
+        self._server.end_proxied(key.id)
         _log.info("key %s of tenant %s was revoked", key.id, key.tenant)
         return Json(key.info())
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sandcove.errors import ConflictError, NotFoundError, UnauthorizedError
-from sandcove.server.caller import Caller
+from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.database import Database
 from sandcove.wire.clock import timestamp
 from sandcove.wire.keys import CreateKey, KeyInfo, Limits, check_key
@@ -158,6 +158,19 @@ class Keys:
         if key.expires_at is not None and self._clock() >= key.expires_at:
             raise UnauthorizedError(f"key {key.id} expired at {timestamp(key.expires_at)}; ask for another")
         return key
+
+    def limits_of(self, tenant: str) -> Limits:
+        """What holds where no key asks, such as when a visit to a preview wakes: the tenant's most generous key, alone.
+
+        If all its keys have ended, the most generous of those. The machine's own user has no limits.
+        """
+        keys = [key for key in self._all.values() if key.tenant == tenant]
+        limits = [key.limits.alive for key in keys if self._is_good(key)] or [key.limits.alive for key in keys]
+        known = [alive for alive in limits if alive is not None]
+        return Limits(alive=max(known) if tenant != LOCAL.tenant and known and len(known) == len(limits) else None)
+
+    def _is_good(self, key: Key) -> bool:
+        return key.revoked_at is None and (key.expires_at is None or self._clock() < key.expires_at)
 
     def _read(self) -> list[Key]:
         return [

@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sandcove.errors import (
@@ -28,7 +28,9 @@ from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.config import Settings
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
-from sandcove.server.states import State, move
+from sandcove.server.sandbox import Sandbox
+from sandcove.server.seats import Seats
+from sandcove.server.states import State
 from sandcove.wire.clock import timestamp
 from sandcove.wire.keys import Limits
 from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
@@ -46,47 +48,6 @@ NO_LIMITS = Limits()
 _log = logging.getLogger("sandcove.server")
 
 
-class Sandbox:
-    """One sandbox: its record, its agent's socket, and its room while it runs."""
-
-    def __init__(self, record: Record, socket: Path) -> None:
-        self.record = record
-        self.socket = socket
-        self.state = State.ASLEEP
-        self.room: Room | None = None
-        self.turn = asyncio.Lock()
-        self.destroyed = asyncio.Event()
-        self._uses = 0
-        self._used_at = time.monotonic()
-
-    def enter(self) -> None:
-        """It is in use, by something that the agent knows nothing of, until `leave`."""
-        self._uses += 1
-
-    def leave(self) -> None:
-        self._uses -= 1
-        self._used_at = time.monotonic()
-
-    @property
-    def unused(self) -> float:
-        """Seconds since the last `leave`; 0 while it is in use."""
-        return 0.0 if self._uses else time.monotonic() - self._used_at
-
-    def broken(self, error: Exception) -> SandboxError:
-        """The error for a call in it that was cut off."""
-        if self.record.destroying:
-            return self.gone()
-        return ContainerNotReadyError(f"the sandbox ended during the call ({error}); call again")
-
-    def gone(self) -> SandboxNotFoundError:
-        """The error for a call in it when it has been destroyed."""
-        why = f": {self.record.note}" if self.record.note else ""
-        return SandboxNotFoundError(f"sandbox {self.record.id!r} was destroyed{why}")
-
-    def become(self, state: State) -> None:
-        self.state = move(self.state, state)
-
-
 class Sandboxes:
     """All of them."""
 
@@ -98,6 +59,7 @@ class Sandboxes:
         self._longest_life = int(settings.longest_life * 1000)
         self._all: dict[tuple[str, str], Sandbox] = {}
         self._by_uid: dict[str, Sandbox] = {}
+        self._seats = Seats(settings.most_alive, lambda: list(self._all.values()), self.sleep)
         self._over: dict[tuple[str, str], str] = {}
         self.changed = asyncio.Event()
         """Set when a sandbox starts or ends to run."""
@@ -156,6 +118,17 @@ class Sandboxes:
 
     def running(self) -> list[Sandbox]:
         return [s for s in self._all.values() if s.room is not None]
+
+    async def processes(self, tenant: str) -> int:
+        """How many background processes run in all sandboxes of a tenant."""
+
+        async def of(sandbox: Sandbox) -> int:
+            try:
+                return int((await ask(sandbox.socket, "GET", "/api/activity"))["processes"])
+            except SandboxError:
+                return 0  # it is ending
+
+        return sum(await asyncio.gather(*(of(each) for each in self.running() if each.record.tenant == tenant)))
 
     def states(self) -> Counter[str]:
         """How many there are in each state."""
@@ -217,7 +190,16 @@ class Sandboxes:
             return sandbox, created
 
     async def wake(self, sandbox: Sandbox, limits: Limits = NO_LIMITS) -> None:
-        """Gives it a room if it has none; raises `QuotaExceededError` when its tenant has as many as it may."""
+        """Gives it a room if it has none; that counts as use.
+
+        Raises:
+            QuotaExceededError: its tenant has as many as it may.
+            ServiceUnavailableError: the server has, and none of them can be put to sleep for it.
+        """
+        with sandbox.used():
+            await self._wake(sandbox, limits)
+
+    async def _wake(self, sandbox: Sandbox, limits: Limits) -> None:
         async with sandbox.turn:
             _still_there(sandbox)
             if sandbox.room is not None:
@@ -229,15 +211,11 @@ class Sandboxes:
             if sandbox.room is not None:
                 sandbox.room = None
                 sandbox.become(State.ASLEEP)
-            tenant, uid = sandbox.record.tenant, sandbox.record.uid
-            if limits.alive is not None:
-                alive = sum(s.state is not State.ASLEEP for s in self._all.values() if s.record.tenant == tenant)
-                if alive >= limits.alive:
-                    raise QuotaExceededError(
-                        f"tenant {tenant} has {alive} sandboxes awake and its key allows {limits.alive}; "
-                        "put one to sleep or destroy it"
-                    )
-            sandbox.become(State.STARTING)
+            self._check_alive(sandbox.record.tenant, limits)
+            async with self._seats.one():
+                self._check_alive(sandbox.record.tenant, limits)
+                sandbox.become(State.STARTING)
+            uid = sandbox.record.uid
             spec = RoomSpec(uid, self._home.sandbox(uid), sandbox.socket)
             try:
                 room = await self._runtime.open(spec)
@@ -251,11 +229,24 @@ class Sandboxes:
             self.touch(sandbox, note=sandbox.record.note)
             self.changed.set()
 
-    async def connect(self, sandbox: Sandbox, port: int, wait: float) -> socket.socket:
+    def _check_alive(self, tenant: str, limits: Limits) -> None:
+        if limits.alive is None:
+            return
+        alive = sum(s.state is not State.ASLEEP for s in self._all.values() if s.record.tenant == tenant)
+        if alive >= limits.alive:
+            raise QuotaExceededError(
+                f"tenant {tenant} has {alive} sandboxes awake and its key allows {limits.alive}; "
+                "put one to sleep or destroy it"
+            )
+
+    async def connect(
+        self, sandbox: Sandbox, port: int, wait: float, limits: Callable[[], Limits] = Limits
+    ) -> socket.socket:
         """A connection to what listens on a TCP port of it; wakes it.
 
         Args:
             wait: seconds to wait for something to listen.
+            limits: gives those that a wake has to keep to.
 
         Raises:
             PortNotListeningError: nothing does.
@@ -263,7 +254,7 @@ class Sandboxes:
         """
         for last in (False, False, True):
             if sandbox.room is None:
-                await self.wake(sandbox)
+                await self.wake(sandbox, limits())
             room = sandbox.room
             try:
                 if room is not None:
@@ -272,7 +263,7 @@ class Sandboxes:
                 if last:
                     raise
                 # If its room is ending this waits for the end.
-                await self.wake(sandbox)
+                await self.wake(sandbox, limits())
         raise ContainerNotReadyError(
             f"sandbox {sandbox.record.id!r} ends as soon as it starts; see agent.log in its folder"
         )

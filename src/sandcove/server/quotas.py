@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -17,10 +18,12 @@ from sandcove.server.caller import Caller
 from sandcove.server.keys import Keys
 from sandcove.wire.keys import Limits
 
-__all__ = ["Counted", "Quotas"]
+__all__ = ["Counted", "Quotas", "Started"]
 
 EXECS = frozenset({"execute", "execute/stream", "execute/code"})
 """The agent's routes that run a command or a cell, and answer when it has ended."""
+STARTS = "process/start"
+"""The one that starts a background process."""
 _NONE = Limits()
 
 
@@ -40,6 +43,7 @@ class Quotas:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
         self._execs: dict[str, int] = {}
+        self._starts: dict[str, asyncio.Lock] = {}
 
     def of(self, caller: Caller) -> Limits:
         """The limits of its key, also where it holds a token that the key made."""
@@ -91,6 +95,43 @@ class Quotas:
                 self._execs[caller.key] = left
             else:
                 del self._execs[caller.key]
+
+    @asynccontextmanager
+    async def starting(self, caller: Caller, count: Callable[[], Awaitable[int]]) -> AsyncIterator[None]:
+        """Around a call that starts a background process.
+
+        Args:
+            count: gives how many run in the sandboxes of its tenant.
+
+        Raises:
+            QuotaExceededError: as many run as the key may have.
+        """
+        most = self.of(caller).execs
+        if most is None:
+            yield
+            return
+        # One after the other, so that none is missed in the count.
+        async with self._starts.setdefault(caller.tenant, asyncio.Lock()):
+            running = await count()
+            if running >= most:
+                raise QuotaExceededError(
+                    f"tenant {caller.tenant} has {running} background processes and its key allows {most}; end one"
+                )
+            yield
+
+
+class Started(Response):
+    """An answer by which a background process of `caller` starts; `count` as for `Quotas.starting`."""
+
+    def __init__(self, answer: Response, quotas: Quotas, caller: Caller, count: Callable[[], Awaitable[int]]) -> None:
+        self._answer = answer
+        self._quotas = quotas
+        self._caller = caller
+        self._count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._quotas.starting(self._caller, self._count):
+            await self._answer(scope, receive, send)
 
 
 class Counted(Response):

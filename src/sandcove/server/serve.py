@@ -74,7 +74,7 @@ async def _serve(
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     audit = Audit(home.audit_log)
     base = Base.of(settings.preview_url) if settings.preview_url else None
-    previews = Previews(sandboxes, Ports(database), home, base)
+    previews = Previews(sandboxes, Ports(database), keys, home, base)
     server = Server(
         sandboxes,
         home,

@@ -97,6 +97,8 @@ class Activity(Answer):
     """Calls that run."""
     idle: int
     """Milliseconds since the last ended."""
+    processes: int
+    """Background processes that run."""
 
 
 class SessionCreated(Success, kw_only=True):

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from sandcove.errors import PortNotListeningError, SandboxError, SandboxNotFoundError
+from sandcove.errors import PortNotListeningError, QuotaExceededError, SandboxError, SandboxNotFoundError
 from sandcove.server.preview.exchange import Exchange
 from sandcove.server.preview.gate import Authenticate, Gate, Target
 from sandcove.server.preview.head import MAX_HEAD, Refused, Request, looks_wrong, parse_request
-from sandcove.server.preview.page import Page, misdirected, silent, starting, unknown, wrong
+from sandcove.server.preview.page import Page, crowded, misdirected, silent, starting, unknown, wrong
 from sandcove.server.preview.upstream import Upstream
 
 __all__ = ["Front"]
@@ -51,6 +51,11 @@ class Front(asyncio.Protocol):
         self._host = ""
         self._full = self._clogged = self._ended = False
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def key(self) -> str | None:
+        """The id of the key that the request which is passed on was shown with."""
+        return None if self._target is None else self._target.by
 
     # --- asyncio calls these ---
 
@@ -189,6 +194,8 @@ class Front(asyncio.Protocol):
             page = unknown()
         except PortNotListeningError:
             page = silent(self._target.origin.port)
+        except QuotaExceededError:
+            page = crowded()
         except (SandboxError, OSError):
             page = starting()
         else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandcove.errors import SandboxError
 from sandcove.server.caller import Caller
+from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.ports import Exposure, Ports
 from sandcove.server.preview.address import Label, in_host, in_path
@@ -16,6 +17,7 @@ from sandcove.server.preview.head import Request
 from sandcove.server.preview.page import Page, gone, unknown, wrong
 from sandcove.server.preview.rewrite import Origin
 from sandcove.server.preview.upstream import Upstream
+from sandcove.wire.keys import Limits
 
 if TYPE_CHECKING:
     from sandcove.server.preview.front import Front
@@ -36,10 +38,12 @@ class Target:
     Attributes:
         key: requests of the same key can use each other's connections.
         origin: what the service is told of the request.
+        by: the id of the key that asks, if one does.
     """
 
-    def __init__(self, sandbox: Sandbox, origin: Origin, ports: Ports | None) -> None:
+    def __init__(self, sandbox: Sandbox, origin: Origin, ports: Ports | None, by: str | None = None) -> None:
         self.sandbox = sandbox
+        self.by = by
         self.origin = origin
         self.key = (sandbox, origin.port)
         self._ports = ports
@@ -63,9 +67,10 @@ class Gate:
         domain: below which the hosts of previews are.
     """
 
-    def __init__(self, sandboxes: Sandboxes, ports: Ports, domain: str) -> None:
+    def __init__(self, sandboxes: Sandboxes, ports: Ports, keys: Keys, domain: str) -> None:
         self._sandboxes = sandboxes
         self._ports = ports
+        self._keys = keys
         self._domain = domain
         self._tasks: set[asyncio.Task[None]] = set()
         self.fronts: set[Front] = set()
@@ -134,7 +139,7 @@ class Gate:
             return wrong(400, f"port {port} is not between 1 and 65535")
         sandbox = self._sandboxes.get(name, caller)
         origin = Origin(port, path, prefix, shown, front.scheme, front.peer, sandbox.record.id, True)
-        return Target(sandbox, origin, None)
+        return Target(sandbox, origin, None, caller.key)
 
     async def connect(self, target: Target) -> Upstream:
         """Wakes the sandbox if it sleeps, and connects to the service.
@@ -142,7 +147,12 @@ class Gate:
         Raises:
             SandboxError: it can't be had, or nothing listens.
         """
-        return await Upstream.over(await self._sandboxes.connect(target.sandbox, target.origin.port, WAIT))
+        tenant = target.sandbox.record.tenant
+
+        def limits() -> Limits:
+            return self._keys.limits_of(tenant) if target.by is None else self._keys.still_good(target.by).limits
+
+        return await Upstream.over(await self._sandboxes.connect(target.sandbox, target.origin.port, WAIT, limits))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs `work` beside; ended by `close` at the latest."""

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from sandcove.server.preview.head import Request
 from sandcove.wire.codec import encode
 
-__all__ = ["Page", "gone", "misdirected", "silent", "starting", "unknown", "wrong"]
+__all__ = ["Page", "crowded", "gone", "misdirected", "silent", "starting", "unknown", "wrong"]
 
 _HTML = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{refresh}
@@ -89,6 +89,12 @@ def silent(port: int) -> Page:
 def starting() -> Page:
     """The sandbox can't be had now."""
     return Page(503, "CONTAINER_NOT_READY", "The sandbox is not ready", "It is starting or ending; try again.", again=2)
+
+
+def crowded() -> Page:
+    """As many of its tenant's sandboxes are awake as may be."""
+    text = "As many sandboxes are awake as may be at once. In a browser this page tries again by itself."
+    return Page(503, "QUOTA_EXCEEDED", "No room for this sandbox now", text, again=5)
 
 
 def misdirected() -> Page:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sandcove.asgi import Listener
 from sandcove.home import Home
+from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.ports import Ports
 from sandcove.server.preview.address import Base
@@ -30,11 +31,11 @@ class Previews:
         domain: below which the hosts of previews are.
     """
 
-    def __init__(self, sandboxes: Sandboxes, ports: Ports, home: Home, fixed: Base | None = None) -> None:
+    def __init__(self, sandboxes: Sandboxes, ports: Ports, keys: Keys, home: Home, fixed: Base | None = None) -> None:
         self.ports = ports
         self.domain = fixed.domain if fixed is not None else "localhost"
         self._fixed = fixed
-        self._gate = Gate(sandboxes, ports, self.domain)
+        self._gate = Gate(sandboxes, ports, keys, self.domain)
         self._loopback = Loopback(home.previews_port, lambda: Front(self._gate, None, None))
 
     def serve_with(self, listener: Listener, authenticate: Authenticate) -> Callable[[], asyncio.Protocol]:
@@ -67,6 +68,12 @@ class Previews:
             ServiceUnavailableError: no port is to be had.
         """
         return self._fixed or Base("http", self.domain, await self._loopback.start())
+
+    def end_proxied(self, key_id: str) -> None:
+        """Cuts the connections on which a request of this key, or of its tokens, is passed on to a service."""
+        for front in list(self._gate.fronts):
+            if front.key == key_id:
+                front.cut()
 
     async def close(self) -> None:
         """Ends every connection."""
