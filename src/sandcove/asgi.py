@@ -203,7 +203,7 @@ class Listener:
         self,
         *sockets: socket.socket,
         tls: SSLContext | None = None,
-        protocol: Callable[[], asyncio.Protocol] | None = None,
+        protocol: Callable[[], asyncio.BaseProtocol] | None = None,
     ) -> None:
         """Serves connections to these sockets.
 

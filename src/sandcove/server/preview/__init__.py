@@ -8,6 +8,7 @@ address.py   labels, in hosts and in paths
 head.py      heads, parsed strictly
 body.py      bodies: by length, in chunks, to the end
 rewrite.py   headers of both directions
+incoming.py  where the bytes of both are read to
 exchange.py  one request and its answer
 upstream.py  the connection to the service
 page.py      what is answered where no service answers

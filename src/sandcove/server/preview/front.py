@@ -10,6 +10,7 @@ from sandcove.errors import PortNotListeningError, QuotaExceededError, SandboxEr
 from sandcove.server.preview.exchange import Exchange
 from sandcove.server.preview.gate import Authenticate, Gate, Target
 from sandcove.server.preview.head import MAX_HEAD, Refused, Request, looks_wrong, parse_request
+from sandcove.server.preview.incoming import Incoming
 from sandcove.server.preview.page import Page, crowded, misdirected, silent, starting, unknown, wrong
 from sandcove.server.preview.upstream import Upstream
 
@@ -25,7 +26,7 @@ MOST_AHEAD = 64 * 1024
 """Bytes of further requests that are read while one is being answered."""
 
 
-class Front(asyncio.Protocol):
+class Front(Incoming):
     """One connection.
 
     Args:

@@ -24,7 +24,7 @@ class Loopback:
         protocol: of each connection.
     """
 
-    def __init__(self, kept: Path, protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, kept: Path, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         self._kept = kept
         self._protocol = protocol
         self._server: asyncio.Server | None = None

@@ -38,7 +38,7 @@ class Previews:
         self._gate = Gate(sandboxes, ports, keys, self.domain)
         self._loopback = Loopback(home.previews_port, lambda: Front(self._gate, None, None))
 
-    def serve_with(self, listener: Listener, authenticate: Authenticate) -> Callable[[], asyncio.Protocol]:
+    def serve_with(self, listener: Listener, authenticate: Authenticate) -> Callable[[], asyncio.BaseProtocol]:
         """The protocol of new connections to a socket of `listener`.
 
         Args:

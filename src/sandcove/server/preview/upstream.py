@@ -6,6 +6,8 @@ import asyncio
 import socket
 from typing import Protocol
 
+from sandcove.server.preview.incoming import Incoming
+
 __all__ = ["Listens", "Upstream"]
 
 
@@ -21,7 +23,7 @@ class Listens(Protocol):
         """The service takes no more for now, or again."""
 
 
-class Upstream(asyncio.Protocol):
+class Upstream(Incoming):
     """One connection.
 
     Attributes:
