@@ -21,14 +21,14 @@ from sandcove.server.agents import Agents
 from sandcove.server.audit import Audit
 from sandcove.server.auth import Authentication, as_local, caller_of
 from sandcove.server.caller import LOCAL
+from sandcove.server.checks import checked
 from sandcove.server.config import Settings
-from sandcove.server.gate import checked
 from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.metrics import metrics_of
-from sandcove.server.port_calls import ALL_METHODS, port_routes
+from sandcove.server.port_calls import ALL_METHODS, agent_port_routes, port_routes
 from sandcove.server.preview.api import without_previews
 from sandcove.server.preview.previews import Previews
 from sandcove.server.quotas import EXECS, Counted, Quotas
@@ -214,7 +214,7 @@ class Server:
 
     def _routes(self) -> list[BaseRoute]:
         return [
-            *port_routes(self),
+            *agent_port_routes(self),
             # All that happens inside a sandbox goes this way.
             Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=ALL_METHODS),
             route("GET", "/v1/server", self.info),
@@ -225,6 +225,7 @@ class Server:
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
             route("POST", "/v1/sandboxes/{id}/tokens", self.create_token),
+            *port_routes(self),
             *health_routes(self),
             route("GET", "/metrics", self.show_metrics),
         ]

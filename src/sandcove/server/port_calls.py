@@ -17,7 +17,7 @@ from sandcove.wire.clock import timestamp
 from sandcove.wire.models import ExposedPort, ExposePort, PortList, UnexposePort
 from sandcove.wire.names import check_port, check_port_name, check_port_token
 
-__all__ = ["ALL_METHODS", "port_routes"]
+__all__ = ["ALL_METHODS", "agent_port_routes", "port_routes"]
 
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -103,13 +103,20 @@ def _fields(port: ExposedPort) -> dict[str, object]:
     return fields
 
 
-def port_routes(server: HasPorts) -> list[BaseRoute]:
-    """All of them; those of the agent wire are answered here, not by the agent."""
+def agent_port_routes(server: HasPorts) -> list[BaseRoute]:
+    """Those of the agent wire, which are answered here, not by the agent: they stand before the relay's."""
     calls = _Calls(server)
     return [
         route("POST", "/v1/sandboxes/{id}/api/expose-port", calls.expose),
         route("DELETE", "/v1/sandboxes/{id}/api/unexpose-port", calls.end_named),
         route("GET", "/v1/sandboxes/{id}/api/exposed-ports", calls.find),
+    ]
+
+
+def port_routes(server: HasPorts) -> list[BaseRoute]:
+    """Those of the server wire."""
+    calls = _Calls(server)
+    return [
         Route("/v1/sandboxes/{id}/ports", calls.either, methods=["GET", "POST"]),
         route("DELETE", "/v1/sandboxes/{id}/ports/{port}", calls.end),
         Route("/v1/sandboxes/{id}/proxy/{port}/{rest:path}", calls.elsewhere, methods=ALL_METHODS),
