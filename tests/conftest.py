@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +27,10 @@ MakeSandbox = Callable[..., "Sandbox"]
 COMMAND = str(Path(sys.executable).with_name("sandcove"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--over-tcp", action="store_true", help="the SDK is told a TCP server and a key by its variables")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Programs that the tests start heed the signals that they are sent; tests side by side heed each other.
 
@@ -37,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.config.getoption("over_tcp") and (local := item.get_closest_marker("local")):
+        pytest.skip(f"not over TCP: {local.args[0]}")
 
 
 @pytest.fixture(scope="session")
@@ -81,16 +90,32 @@ def sandcove_home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@contextmanager
+def sandcove_url(home: Path) -> Iterator[None]:
+    """A server for this folder that this process and its children are told by its URL and a key."""
+    from tests.tenants import serving_in
+
+    with serving_in(home) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDCOVE_API_KEY", server.key("local", scopes=["admin", "sandboxes"]).key)
+        patch.setenv("SANDCOVE_URL", server.url)
+        yield
+
+
 @pytest.fixture(scope="session")
-def home(capable: None) -> Iterator[Path]:
-    """The Sandcove folder that all tests share. The SDK starts its server at the first call."""
-    with sandcove_home() as path:
+def home(capable: None, pytestconfig: pytest.Config) -> Iterator[Path]:
+    """The Sandcove folder that all tests share. The SDK starts its server at the first call.
+
+    With ``--over-tcp`` the server runs already, and the SDK knows no more of it than a caller on another machine would.
+    """
+    with sandcove_home() as path, sandcove_url(path) if pytestconfig.getoption("over_tcp") else nullcontext():
         yield path
 
 
 @pytest.fixture
-def fresh_home(capable: None) -> Iterator[Path]:
+def fresh_home(capable: None, pytestconfig: pytest.Config) -> Iterator[Path]:
     """A Sandcove folder for one test: no server runs yet, and what happens to it harms no other test."""
+    if pytestconfig.getoption("over_tcp"):
+        pytest.skip("not over TCP: what happens to a server that this user has started")
     with sandcove_home() as path:
         yield path
 

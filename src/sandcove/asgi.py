@@ -29,6 +29,7 @@ from sandcove.errors import (
     UnauthorizedError,
     error_to_wire,
 )
+from sandcove.linux import BACKLOG
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -175,7 +176,7 @@ def prepare(app: ASGIApp, http: type[asyncio.Protocol] | None = None) -> uvicorn
         server_header=False,
         date_header=False,
         timeout_keep_alive=KEEP_ALIVE,
-        backlog=2048,
+        backlog=BACKLOG,
     )
     config.load()
     return config

@@ -15,6 +15,7 @@ import resource
 import socket
 
 __all__ = [
+    "BACKLOG",
     "CLONE_NEWCGROUP",
     "CLONE_NEWIPC",
     "CLONE_NEWNET",
@@ -41,6 +42,9 @@ __all__ = [
     "unmount",
     "unshare",
 ]
+
+BACKLOG = 2048
+"""Connections to a listening socket of ours that can wait to be taken."""
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000

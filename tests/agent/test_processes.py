@@ -220,6 +220,7 @@ def test_one_that_cleans_up_after_itself_tells_its_starter(session: Session) -> 
     assert again.wait(30) == 7
 
 
+@pytest.mark.alone
 def test_a_fast_reader_of_many_small_pieces_does_not_hold_others_up(
     session: Session, shared: Sandbox, home: Path
 ) -> None:

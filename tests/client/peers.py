@@ -154,6 +154,7 @@ class Script:
 
     def play(self, connection: Connection) -> None:
         while head := connection.request()[0]:
+            in_pieces = b"transfer-encoding: chunked" in head.lower()
             method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
             said: bytes | None
             if target == "/v1/server":
@@ -167,6 +168,9 @@ class Script:
             if said is None:
                 return
             connection.sock.sendall(said)
+            if in_pieces:  # it was answered before its body was read, and what follows is no request
+                connection.wait_for_end()
+                return
 
 
 _SERVER = ServerInfo(

@@ -61,3 +61,9 @@ def test_a_field_of_a_body_is_on_the_page_of_the_wire(body: type[msgspec.Struct]
         for field in fields
         if not re.search(rf"`(\?{field.encode_name}=.*|{field.encode_name}\??)`", PAGE)
     ]
+
+
+def test_a_call_into_a_sandbox_tries_few_routes() -> None:
+    table: list[Any] = Server.routes(object.__new__(Server))
+    before = next(at for at, route in enumerate(table) if route.path.endswith("/api/{rest:path}"))
+    assert before == 3, "those that the server answers in the agent's place"

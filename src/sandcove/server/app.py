@@ -35,15 +35,15 @@ from sandcove.server.agents import Agents
 from sandcove.server.audit import Audit
 from sandcove.server.auth import Authentication, as_local, caller_of
 from sandcove.server.caller import LOCAL
+from sandcove.server.checks import checked
 from sandcove.server.config import Settings
 from sandcove.server.documents import document_routes
-from sandcove.server.gate import checked
 from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.metrics import metrics_of
-from sandcove.server.port_calls import ALL_METHODS, port_routes
+from sandcove.server.port_calls import ALL_METHODS, agent_port_routes, port_routes
 from sandcove.server.preview.api import without_previews
 from sandcove.server.preview.previews import Previews
 from sandcove.server.quotas import EXECS, STARTS, Counted, Quotas, Started
@@ -260,7 +260,7 @@ class Server:
     def routes(self) -> list[Call | BaseRoute]:
         """All of them; made without anything that a call would need."""
         return [
-            *port_routes(self),
+            *agent_port_routes(self),
             # All that happens inside a sandbox goes this way.
             Route("/v1/sandboxes/{id}/api/{rest:path}", self.relay, methods=ALL_METHODS),
             Call("GET", "/v1/server", self.info),
@@ -274,6 +274,7 @@ class Server:
             Call("POST", "/v1/sandboxes/{id}/sleep", self.sleep, [SandboxNotFoundError, *WAKING]),
             Call("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live, [SandboxNotFoundError]),
             Call("POST", "/v1/sandboxes/{id}/tokens", self.create_token, [SandboxNotFoundError]),
+            *port_routes(self),
             *document_routes(),
             *health_routes(self),
             Call("GET", "/metrics", self.show_metrics, [HostUnsupportedError]),

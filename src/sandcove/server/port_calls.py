@@ -25,7 +25,7 @@ from sandcove.wire.clock import timestamp
 from sandcove.wire.models import ExposedPort, ExposePort, PortList, UnexposePort
 from sandcove.wire.names import check_port, check_port_name, check_port_token
 
-__all__ = ["ALL_METHODS", "port_routes"]
+__all__ = ["ALL_METHODS", "agent_port_routes", "port_routes"]
 
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -102,17 +102,26 @@ def _shown(exposure: Exposure, base: Base) -> ExposedPort:
     )
 
 
-def port_routes(server: HasPorts) -> list[Call | BaseRoute]:
-    """All of them; those of the agent wire are answered here, not by the agent."""
+EXPOSING = (SandboxNotFoundError, PortAlreadyExposedError)
+ENDING = (SandboxNotFoundError, PortNotExposedError)
+
+
+def agent_port_routes(server: HasPorts) -> list[Call | BaseRoute]:
+    """Those of the agent wire, which are answered here, not by the agent: they stand before the relay's."""
     calls = _Calls(server)
-    exposing = [SandboxNotFoundError, PortAlreadyExposedError]
-    ending = [SandboxNotFoundError, PortNotExposedError]
     return [
-        Call("POST", "/v1/sandboxes/{id}/api/expose-port", calls.expose, exposing),
-        Call("DELETE", "/v1/sandboxes/{id}/api/unexpose-port", calls.end_named, ending),
+        Call("POST", "/v1/sandboxes/{id}/api/expose-port", calls.expose, EXPOSING),
+        Call("DELETE", "/v1/sandboxes/{id}/api/unexpose-port", calls.end_named, ENDING),
         Call("GET", "/v1/sandboxes/{id}/api/exposed-ports", calls.find, [SandboxNotFoundError]),
+    ]
+
+
+def port_routes(server: HasPorts) -> list[Call | BaseRoute]:
+    """Those of the server wire."""
+    calls = _Calls(server)
+    return [
         Call("GET", "/v1/sandboxes/{id}/ports", calls.find, [SandboxNotFoundError]),
-        Call("POST", "/v1/sandboxes/{id}/ports", calls.expose, exposing),
-        Call("DELETE", "/v1/sandboxes/{id}/ports/{port}", calls.end, ending),
+        Call("POST", "/v1/sandboxes/{id}/ports", calls.expose, EXPOSING),
+        Call("DELETE", "/v1/sandboxes/{id}/ports/{port}", calls.end, ENDING),
         Route("/v1/sandboxes/{id}/proxy/{port}/{rest:path}", calls.elsewhere, methods=ALL_METHODS),
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sandcove.asgi import Listener, prepare, run
 from sandcove.home import Home
+from sandcove.linux import BACKLOG
 from sandcove.runtimes.local.runtime import LocalRuntime
 from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.app import Server
@@ -179,7 +180,7 @@ def _bind(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     path.chmod(0o600)
-    listener.listen(2048)
+    listener.listen(BACKLOG)
     return listener
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandcove.errors import InvalidRequestError
+from sandcove.linux import BACKLOG
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 __all__ = ["listen", "tls_context", "url"]
 
-BACKLOG = 2048
 # A peer that has vanished is noticed within a minute, whether something was to be sent to it or not.
 _VANISHED = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),

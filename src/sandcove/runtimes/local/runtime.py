@@ -347,7 +347,7 @@ def _listen(path: Path) -> socket.socket:
     try:
         listener.bind(str(path))
         path.chmod(0o600)
-        listener.listen(2048)
+        listener.listen(linux.BACKLOG)
     except BaseException:
         listener.close()
         raise
