@@ -12,10 +12,11 @@ from sandcove.asgi import body, json, route
 from sandcove.errors import InvalidRequestError, NotFoundError
 from sandcove.server.lifecycle import Sandbox
 from sandcove.server.ports import Exposure, Ports
-from sandcove.server.preview.address import Base, make_label, new_token
+from sandcove.server.preview.address import make_label, new_token
 from sandcove.wire.clock import timestamp
 from sandcove.wire.models import ExposedPort, ExposePort, PortList, UnexposePort
 from sandcove.wire.names import check_port, check_port_name, check_port_token
+from sandcove.wire.preview import Base
 
 __all__ = ["ALL_METHODS", "port_routes"]
 
@@ -113,4 +114,5 @@ def port_routes(server: HasPorts) -> list[BaseRoute]:
         Route("/v1/sandboxes/{id}/ports", calls.either, methods=["GET", "POST"]),
         route("DELETE", "/v1/sandboxes/{id}/ports/{port}", calls.end),
         Route("/v1/sandboxes/{id}/proxy/{port}/{rest:path}", calls.elsewhere, methods=ALL_METHODS),
+        Route("/v1/previews/{label}/{rest:path}", calls.elsewhere, methods=ALL_METHODS),
     ]
