@@ -6,9 +6,10 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from sandcove.errors import InvalidRequestError
 from sandcove.wire.names import PORT_TOKEN
 
-__all__ = ["KEY", "RELAYED", "Base", "Label", "in_host"]
+__all__ = ["KEY", "LONGEST_LABEL", "RELAYED", "Base", "Label", "in_host", "read_hostname"]
 
 RELAYED: Final = "/v1/previews/"
 """A label and the service's own path follow: the way in for a proxy, which says in ``X-Forwarded-Host``, ``-Proto`` and
@@ -17,6 +18,14 @@ KEY: Final = b"x-sandcove-key"
 """The header with such a proxy's key. It is not ``Authorization``, which is the visitor's own; and nothing else takes
 it, so that a visitor whose path some gateway on the way rewrites comes to other routes without a key."""
 
+LONGEST_LABEL: Final = 63
+"""Of a host name, RFC 1035."""
+
+_HOSTNAME = re.compile(
+    r"(?:(https?)://)?((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)"
+    r"(?::([1-9][0-9]{0,4}))?/?",
+    re.ASCII | re.IGNORECASE,
+)
 _LABEL = re.compile(r"([1-9][0-9]{0,4})-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)", re.ASCII)
 _USUAL = {"http": 80, "https": 443}
 
@@ -64,6 +73,27 @@ class Base(NamedTuple):
     def url(self, label: str) -> str:
         usual = _USUAL[self.scheme] == self.port
         return f"{self.scheme}://{label}.{self.domain}{'' if usual else f':{self.port}'}/"
+
+
+def read_hostname(text: str) -> Base:
+    """Of a host whose names below (``*.``) are previews': ``example.com``, with a port where it is not the usual one.
+
+    It is https, but http for ``localhost`` and what is below that; ``http://`` before it says otherwise.
+
+    Raises:
+        InvalidRequestError: it is none, or an address, which has no names below it.
+    """
+    match = _HOSTNAME.fullmatch(text)
+    domain = match[2].lower() if match else ""
+    port = int(match[3] or 0) if match else 0
+    if not domain or port > 65535 or len(domain) > 253 - LONGEST_LABEL - 1 or domain.rpartition(".")[2].isdigit():
+        raise InvalidRequestError(
+            f"hostname {text[:200]!r} is no host name such as 'previews.example.com' or 'localhost:8000'"
+        )
+    scheme = (match[1] or "").lower() if match else ""
+    if not scheme:
+        scheme = "http" if domain == "localhost" or domain.endswith(".localhost") else "https"
+    return Base(scheme, domain, port or _USUAL[scheme])
 
 
 def in_host(host: str, domain: str) -> Label | None:

@@ -7,12 +7,9 @@ import secrets
 from typing import NamedTuple
 
 from sandcove.errors import InvalidRequestError
-from sandcove.wire.preview import RELAYED, Label
+from sandcove.wire.preview import LONGEST_LABEL, RELAYED, Label
 
 __all__ = ["Place", "in_path", "make_label", "new_token"]
-
-LONGEST_LABEL = 63
-"""Of a host name, RFC 1035."""
 
 _PREVIEW = re.compile(r"(/preview/([a-z0-9-]{1,200}))([/?].*)?", re.ASCII)
 _RELAYED = re.compile(rf"({RELAYED}([a-z0-9-]{{1,200}}))([/?].*)?", re.ASCII)
