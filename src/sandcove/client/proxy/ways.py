@@ -95,9 +95,9 @@ class Ways:
                 raise ServiceUnavailableError("the local server did not start a moment ago")
             try:
                 await run_blocking(ensure_server, home)
-            except (SandboxError, OSError):
+            except (SandboxError, OSError) as error:
                 self._not_before = loop.time() + PATIENCE
-                raise
+                raise ServiceUnavailableError(f"the local server can't be started: {error}") from None
 
     def _unreachable(self, error: OSError) -> SandboxError:
         return SandboxNetworkError(f"the server at {self.endpoint} can't be reached: {error}")
