@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -363,6 +364,34 @@ def the_server_is_away(port: int, host: str, cut: Wire) -> None:
     assert (cut.head()[0], port) == (502, port)  # the answer had not come
     with Wire(port, host) as wire:
         assert b"<h1>Previews can't be had now" in wire.get("/", Accept="text/html").body.replace(b"&#x27;", b"'")
+
+
+def test_a_server_that_ends_before_its_answer_is_a_502() -> None:
+    heads: list[bytes] = []
+
+    def end() -> None:
+        for _ in range(3):
+            sock, _ = listener.accept()
+            with sock:
+                heads.append(sock.recv(65536))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=end, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        app = proxy_to_sandbox(app_of_its_own(Seen()), url=url, api_key="sck_k")
+        with serving_app(app) as port:
+            for _ in range(2):
+                with Wire(port, "3000-x.localhost") as wire:
+                    assert wire.get("/", Authorization="Basic eDp5").status == 502
+            sock = socket.create_connection(("127.0.0.1", port), timeout=15)
+            with pytest.raises(InvalidStatus) as refused, connect("ws://3000-x.localhost/", sock=sock, proxy=None):
+                pass
+            assert refused.value.response.status_code == 502
+        thread.join()
+    lines = heads[0].split(b"\r\n")
+    assert lines[0] == b"GET /v1/previews/3000-x/ HTTP/1.1" and lines.count(b"x-sandcove-key: sck_k") == 1
+    assert [line for line in lines if line.startswith(b"authorization")] == [b"authorization: Basic eDp5"]
 
 
 def test_the_local_server_is_started_for_a_visitor(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
