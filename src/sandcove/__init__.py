@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from sandcove.client._async.process import AsyncProcess
     from sandcove.client._async.sandbox import AsyncSandbox, async_list_sandboxes, get_async_sandbox
     from sandcove.client._async.session import AsyncSession
+    from sandcove.client.proxy.middleware import proxy_to_sandbox
 
 __all__ = [
     "AsyncCodeContext",
@@ -150,6 +151,7 @@ __all__ = [
     "get_sandbox",
     "list_sandboxes",
     "parse_sse_stream",
+    "proxy_to_sandbox",
     "response_to_async_iterable",
 ]
 
@@ -161,6 +163,7 @@ _LAZY = {
     "AsyncSession": "sandcove.client._async.session",
     "async_list_sandboxes": "sandcove.client._async.sandbox",
     "get_async_sandbox": "sandcove.client._async.sandbox",
+    "proxy_to_sandbox": "sandcove.client.proxy.middleware",
 }
 
 

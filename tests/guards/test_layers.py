@@ -98,7 +98,10 @@ def test_what_is_imported_is_declared_and_explained_and_the_other_way_round() ->
         return {re.split(r"[^a-z-]", line)[0] for line in lines}
 
     extras = project["optional-dependencies"]
-    declared, extra = names(project["dependencies"]) | names(extras["server"]), names(extras["interpreter"])
+    declared, extra = (
+        names(project["dependencies"]) | names(extras["server"]) | names(extras["asgi"]),
+        names(extras["interpreter"]),
+    )
     assert {name.replace("-", "_") for name in declared} == libraries([file for file in FILES if file not in kernels])
     assert {name.casefold() for name in libraries(kernels)} - KERNELS_BESIDES <= extra
     explained = (root / "ARCHITECTURE.md").read_text()

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandcove.errors import InvalidRequestError
-from sandcove.server.preview.address import Base, Label, in_host, in_path, make_label, new_token
+from sandcove.server.preview.address import in_path, make_label, new_token
 from sandcove.server.preview.body import Body, Chunked, Length
 from sandcove.server.preview.exchange import Exchange
 from sandcove.server.preview.head import Refused, fields, looks_wrong, parse_request
+from sandcove.wire.preview import Base, Label, in_host
 
 UIDS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 PORTS = st.integers(1, 65535)

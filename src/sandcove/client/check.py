@@ -12,6 +12,7 @@ from typing import Any
 from sandcove.errors import InvalidRequestError
 from sandcove.wire import names
 from sandcove.wire.code import LANGUAGES, Language
+from sandcove.wire.preview import Base, read_hostname
 
 __all__ = [
     "StrPath",
@@ -25,6 +26,7 @@ __all__ = [
     "check_env",
     "check_env_changes",
     "check_flag",
+    "check_hostname",
     "check_labels",
     "check_language",
     "check_mode",
@@ -134,6 +136,13 @@ def check_port(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise wrong("port", "a number from 1 to 65535", value)
     return names.check_port(value)
+
+
+def check_hostname(value: object) -> Base:
+    """A host whose names below are previews'."""
+    if not isinstance(value, str):
+        raise wrong("hostname", "a str such as 'previews.example.com'", value)
+    return read_hostname(value)
 
 
 def check_port_name(value: object) -> str:

@@ -38,12 +38,27 @@ class Endpoint:
         host, port: the address when `unix` is None.
         tls: it speaks TLS.
         token: what it is sent is no key but a token of one sandbox.
+        api_key: that it is sent, or None.
+        name: the Host of requests to it.
         fixed: the header lines of every request, each with its line end.
         key: endpoints with the same key can use each other's connections.
         home: where the local server that listens here keeps things; None for any other endpoint.
     """
 
-    __slots__ = ("_ca_file", "_context", "fixed", "home", "host", "key", "port", "tls", "token", "unix")
+    __slots__ = (
+        "_ca_file",
+        "_context",
+        "api_key",
+        "fixed",
+        "home",
+        "host",
+        "key",
+        "name",
+        "port",
+        "tls",
+        "token",
+        "unix",
+    )
 
     def __init__(
         self,
@@ -60,11 +75,12 @@ class Endpoint:
         self.host = host
         self.port = port
         self.tls = tls
+        self.api_key = api_key
         self.token = api_key is not None and api_key.startswith("scs_")
         self._ca_file = (os.environ.get("SANDCOVE_CA_FILE") or None) if tls else None
         self._context: SSLContext | None = None
-        name = "sandcove" if unix else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        headers = [("Host", name), ("User-Agent", f"sandcove/{__version__}")]
+        self.name = "sandcove" if unix else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        headers = [("Host", self.name), ("User-Agent", f"sandcove/{__version__}")]
         if api_key is not None:
             headers.append(("Authorization", f"Bearer {api_key}"))
         head = request_head("GET", "/", headers)

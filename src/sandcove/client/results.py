@@ -12,6 +12,7 @@ import msgspec
 from sandcove.wire import events, models
 from sandcove.wire.git import Phase
 from sandcove.wire.models import Isolation, SandboxState
+from sandcove.wire.preview import Base
 
 __all__ = [
     "ExecEvent",
@@ -78,9 +79,10 @@ class ExposedPort(Result, frozen=True, kw_only=True):
     public: bool = False
 
     @classmethod
-    def of(cls, port: models.ExposedPort) -> ExposedPort:
+    def of(cls, port: models.ExposedPort, base: Base | None = None) -> ExposedPort:
+        """With a URL below `base`, else below the server's own domain."""
         return cls(
-            url=port.url,
+            url=port.url if base is None else base.url(port.url.partition("://")[2].partition(".")[0]),
             port=port.port,
             name=port.name,
             exposed_at=datetime.fromisoformat(port.exposed_at),

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandcove.errors import ForbiddenError, UnauthorizedError
 from sandcove.server.caller import LOCAL, Caller
+from sandcove.wire.preview import KEY, RELAYED
 
 if TYPE_CHECKING:
     from sandcove.server.keys import Keys
@@ -55,7 +56,8 @@ def as_local(app: ASGIApp) -> ASGIApp:
 
 def needed_by_key(method: str, path: str) -> str:
     """The scope that a key needs for a call; `read` is part of every other scope."""
-    if method in ("GET", "HEAD") and (path in _ABOUT or _LOOKS.fullmatch(path)):
+    looks = method in ("GET", "HEAD") and (path in _ABOUT or _LOOKS.fullmatch(path))
+    if looks or path.startswith(RELAYED):
         return "read"
     return "sandboxes" if path == "/v1/sandboxes" or path.startswith("/v1/sandboxes/") else "admin"
 
@@ -116,15 +118,25 @@ class Authentication:
 
     def check_head(self, request: Head) -> tuple[Caller, str]:
         """The same for a request that no application sees, before it is passed on to a service; and the path
-        without that prefix."""
+        without that prefix.
+
+        One that a proxy sends for a visitor has its key in a header of its own.
+        """
         path, _, query = request.target.partition("?")
+        relayed = path.startswith(RELAYED)
+        if relayed:
+            headers = [(b"authorization", b"Bearer " + value) for name, value in request.headers if name == KEY]
+        else:
+            headers = [(name.lower(), value) for name, value in request.headers]
         scope: Scope = {
             "method": request.method.decode("latin-1"),
             "path": unquote(path),
             "query_string": query.encode("latin-1"),
-            "headers": [(name.lower(), value) for name, value in request.headers],
+            "headers": headers,
         }
-        return self.check(scope), scope["path"]
+        # The pace of visitors is none of the key's.
+        caller = self._authenticated(scope) if relayed else self.check(scope)
+        return caller, scope["path"]
 
     def end(self, key_id: str) -> None:
         """Ends the requests that run of this key and of its tokens; but for the one that asks."""

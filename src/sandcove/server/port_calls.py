@@ -19,11 +19,12 @@ from sandcove.errors import (
 )
 from sandcove.server.lifecycle import Sandbox
 from sandcove.server.ports import Exposure, Ports
-from sandcove.server.preview.address import Base, make_label, new_token
+from sandcove.server.preview.address import make_label, new_token
 from sandcove.wire.answers import PortDone, PortExposed
 from sandcove.wire.clock import timestamp
 from sandcove.wire.models import ExposedPort, ExposePort, PortList, UnexposePort
 from sandcove.wire.names import check_port, check_port_name, check_port_token
+from sandcove.wire.preview import Base
 
 __all__ = ["ALL_METHODS", "agent_port_routes", "port_routes"]
 
@@ -124,4 +125,5 @@ def port_routes(server: HasPorts) -> list[Call | BaseRoute]:
         Call("POST", "/v1/sandboxes/{id}/ports", calls.expose, EXPOSING),
         Call("DELETE", "/v1/sandboxes/{id}/ports/{port}", calls.end, ENDING),
         Route("/v1/sandboxes/{id}/proxy/{port}/{rest:path}", calls.elsewhere, methods=ALL_METHODS),
+        Route("/v1/previews/{label}/{rest:path}", calls.elsewhere, methods=ALL_METHODS),
     ]

@@ -25,7 +25,6 @@ from sandcove.server.keys import Keys
 from sandcove.server.leftovers import clear_up
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.ports import Ports
-from sandcove.server.preview.address import Base
 from sandcove.server.preview.api import ApiConnection
 from sandcove.server.preview.previews import Previews
 from sandcove.server.reaper import end_lives, reap, wait_until_idle
@@ -33,6 +32,7 @@ from sandcove.server.registry import Registry
 from sandcove.server.tcp import listen, tls_context, url
 from sandcove.server.tokens import Tokens, read_secret
 from sandcove.trees import delete_tree
+from sandcove.wire.preview import Base
 
 __all__ = ["serve"]
 

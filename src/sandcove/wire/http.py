@@ -34,7 +34,7 @@ class Head:
     """The first event of a response.
 
     Attributes:
-        status: 200 to 599; interim answers (1xx) are skipped.
+        status: 200 to 599; 1xx where they were asked for.
         headers: names as sent and values, in order.
     """
 
@@ -122,20 +122,28 @@ class ResponseParser:
 
     def __init__(self) -> None:
         self.reusable = False
+        self.upgraded: bytes | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._events: list[Event] = []
         self._headers: list[tuple[bytes, bytes]] = []
-        self._no_body = False
+        self._no_body = self._interim = False
         self._silent = 0
         self._headed = False
         self._ended = True
         self._until_close = False
 
-    def expect(self, method: str) -> None:
-        """A request with this method was sent: its response comes next."""
+    def expect(self, method: str, *, interim: bool = False) -> None:
+        """A request with this method was sent: its response comes next.
+
+        Args:
+            interim: heads of interim answers (1xx) are events too. After one of status 101 that does change the
+                protocol comes `END`, and `upgraded` has what came behind it, which is no HTTP.
+        """
         if not self._ended:
             raise RuntimeError("the response before is not at its end")
         self._no_body = method == "HEAD"
+        self._interim = interim
+        self.upgraded = None
         self._silent = 0
         self._headed = self._ended = self._until_close = self.reusable = False
         self._headers = []
@@ -157,6 +165,8 @@ class ResponseParser:
                 raise SandboxNetworkError(f"the answer's head or trailer is longer than {MAX_HEAD_BYTES:,} bytes")
         if rest:
             self.reusable = False
+            if self.upgraded is not None:
+                self.upgraded += rest
         return events
 
     def feed_eof(self) -> list[Event]:
@@ -180,7 +190,13 @@ class ResponseParser:
     def _parse(self, piece: memoryview) -> None:
         try:
             self._parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as error:
+            if self._interim and self._events and isinstance(head := self._events[-1], Head) and head.status == 101:
+                self.upgraded = bytes(piece[error.args[0] :])
+                self.reusable = False
+                self._ended = True
+                self._events.append(END)
+                return
             raise SandboxNetworkError("the other end changed the protocol, which was not asked for") from None
         except httptools.HttpParserError as error:
             if not self._ended:
@@ -202,6 +218,8 @@ class ResponseParser:
             return
         status = self._parser.get_status_code()
         if status < 200:
+            if self._interim:
+                self._events.append(Head(status, self._headers))
             self._headers = []
             return
         self._headed = True

@@ -7,7 +7,7 @@ from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import Client
 from sandcove.client._sync.fetch import FetchResponse, fetch
 from sandcove.client._sync.io import Input
-from sandcove.client.check import check_flag, check_port, check_port_name, check_port_token
+from sandcove.client.check import check_flag, check_hostname, check_port, check_port_name, check_port_token
 from sandcove.client.fetch import Headers
 from sandcove.client.results import ExposedPort
 from sandcove.errors import InvalidRequestError
@@ -22,7 +22,13 @@ class Ports:
     _agent: Agent
 
     def expose_port(
-        self, port: int, *, name: str | None = None, public: bool = False, token: str | None = None
+        self,
+        port: int,
+        *,
+        name: str | None = None,
+        public: bool = False,
+        token: str | None = None,
+        hostname: str | None = None,
     ) -> ExposedPort:
         """Gives a port of the sandbox a URL, until `unexpose_port` or the sandbox's end: it outlasts sleep.
 
@@ -34,6 +40,8 @@ class Ports:
             name: what it is called, for people.
             public: the URL has no token: whoever guesses the sandbox's id can come in.
             token: 16 to 40 characters of ``a-z 0-9`` for the URL, for one that stays the same; else a random one.
+            hostname: what the URL's host is below, where an application of yours with `proxy_to_sandbox` answers:
+                ``previews.example.com``, ``localhost:8000``; else it is the server's own.
 
         Raises:
             PortAlreadyExposedError: it is.
@@ -41,6 +49,7 @@ class Ports:
         """
         if check_flag("public", public) and token is not None:
             raise InvalidRequestError("a public port has no token; give public or token")
+        base = None if hostname is None else check_hostname(hostname)
         request = models.ExposePort(
             port=check_port(port),
             name=None if name is None else check_port_name(name),
@@ -48,7 +57,7 @@ class Ports:
             token=None if token is None else check_port_token(token),
         )
         client, sandbox_id = self._server()
-        return ExposedPort.of(client.expose(sandbox_id, request))
+        return ExposedPort.of(client.expose(sandbox_id, request), base)
 
     def unexpose_port(self, port: int) -> None:
         """Takes the URL of a port away, and ends the connections through it.
@@ -60,10 +69,11 @@ class Ports:
         client, sandbox_id = self._server()
         client.unexpose(sandbox_id, port)
 
-    def get_exposed_ports(self) -> list[ExposedPort]:
-        """Those that are exposed, by number."""
+    def get_exposed_ports(self, *, hostname: str | None = None) -> list[ExposedPort]:
+        """Those that are exposed, by number; `hostname` as for `expose_port`."""
+        base = None if hostname is None else check_hostname(hostname)
         client, sandbox_id = self._server()
-        return [ExposedPort.of(port) for port in (client.ports(sandbox_id)).ports]
+        return [ExposedPort.of(port, base) for port in (client.ports(sandbox_id)).ports]
 
     def fetch(
         self,

@@ -1,50 +1,22 @@
-"""Where a preview is: the label ``{port}-{sandbox}-{token}`` as a host's first part or in a path. No I/O."""
+"""Where a preview is: the label ``{port}-{sandbox}-{token}`` in a path, and how it is made. No I/O."""
 
 from __future__ import annotations
 
 import re
 import secrets
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from sandcove.errors import InvalidRequestError
-from sandcove.wire.names import PORT_TOKEN
+from sandcove.wire.preview import LONGEST_LABEL, RELAYED, Label
 
-__all__ = ["Base", "Label", "Place", "in_host", "in_path", "make_label", "new_token"]
+__all__ = ["Place", "in_path", "make_label", "new_token"]
 
-LONGEST_LABEL = 63
-"""Of a host name, RFC 1035."""
-
-_LABEL = re.compile(r"([1-9][0-9]{0,4})-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)", re.ASCII)
 _PREVIEW = re.compile(r"(/preview/([a-z0-9-]{1,200}))([/?].*)?", re.ASCII)
 _PROXY = re.compile(
     r"(/v1/(?:sandboxes/([a-z0-9-]{1,63})|with/[A-Za-z0-9._-]{1,1100})/proxy/([0-9]{1,5}))([/?].*)?", re.ASCII
 )
+_RELAYED = re.compile(rf"({RELAYED}([a-z0-9-]{{1,200}}))([/?].*)?", re.ASCII)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-
-
-class Label(NamedTuple):
-    """A label taken apart as far as it can be without knowing which sandboxes there are.
-
-    Attributes:
-        port: 1 to 65535.
-        rest: a sandbox's uid, or a uid, a hyphen and a token.
-    """
-
-    port: int
-    rest: str
-
-    @classmethod
-    def parse(cls, text: str) -> Label | None:
-        match = _LABEL.fullmatch(text)
-        if match is None or int(match[1]) > 65535:
-            return None
-        return cls(int(match[1]), match[2])
-
-    def with_token(self) -> tuple[str, str] | None:
-        """Uid and token, if it can have both."""
-        uid, hyphen, token = self.rest.rpartition("-")
-        return (uid, token) if hyphen and PORT_TOKEN.fullmatch(token) else None
 
 
 class Place(NamedTuple):
@@ -54,48 +26,23 @@ class Place(NamedTuple):
         prefix: what stands before the service's own path; without a slash at its end.
         path: the service's own path and query; empty when there is not even a slash.
         label: of a preview.
+        relayed: it comes from a proxy with a key.
         proxy: sandbox id and port of a call with a key; the id is None where a token in the path says it.
     """
 
     prefix: str
     path: str
     label: Label | None = None
+    relayed: bool = False
     proxy: tuple[str | None, int] | None = None
-
-
-_USUAL = {"http": 80, "https": 443}
-
-
-class Base(NamedTuple):
-    """What the previews' URLs have in common: ``{scheme}://{label}.{domain}:{port}/``."""
-
-    scheme: str
-    domain: str
-    port: int
-
-    @classmethod
-    def of(cls, url: str) -> Base:
-        """Of a URL without a path."""
-        parts = urlsplit(url)
-        return cls(parts.scheme, parts.hostname or "", parts.port or _USUAL[parts.scheme])
-
-    def url(self, label: str) -> str:
-        usual = _USUAL[self.scheme] == self.port
-        return f"{self.scheme}://{label}.{self.domain}{'' if usual else f':{self.port}'}/"
-
-
-def in_host(host: str, domain: str) -> Label | None:
-    """The label of a Host header's value, if that is a preview's: one label below `domain`, with or without a port."""
-    name = host.rpartition(":")[0] if re.search(r":[0-9]*\Z", host) else host
-    first, dot, rest = name.lower().removesuffix(".").partition(".")
-    return Label.parse(first) if dot and rest == domain else None
 
 
 def in_path(target: str) -> Place | None:
     """What a target in origin form says, if it is a preview's or a proxy's."""
-    if match := _PREVIEW.fullmatch(target):
-        label = Label.parse(match[2])
-        return Place(match[1], match[3] or "", label=label) if label is not None else None
+    for pattern in (_PREVIEW, _RELAYED):
+        if match := pattern.fullmatch(target):
+            label = Label.parse(match[2])
+            return Place(match[1], match[3] or "", label=label, relayed=pattern is _RELAYED) if label else None
     if match := _PROXY.fullmatch(target):
         return Place(match[1], match[4] or "", proxy=(match[2], int(match[3])))
     return None

@@ -9,12 +9,12 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sandcove.server.preview.address import in_host
 from sandcove.server.preview.page import misdirected
+from sandcove.wire.preview import in_host
 
 __all__ = ["ApiConnection", "without_previews"]
 
-_OTHERS = re.compile(rb"[A-Z]{1,20} /(?:preview/|v1/(?:sandboxes|with)/[A-Za-z0-9._-]{1,1100}/proxy/)")
+_OTHERS = re.compile(rb"[A-Z]{1,20} /(?:preview/|v1/previews/|v1/(?:sandboxes|with)/[A-Za-z0-9._-]{1,1100}/proxy/)")
 
 
 class ApiConnection(HttpToolsProtocol):
@@ -22,16 +22,18 @@ class ApiConnection(HttpToolsProtocol):
 
     Attributes:
         front: makes the protocol for previews; None where there are none.
+        looked_at: what comes now the previews have left to the application.
     """
 
     front: Callable[[], Any] | None = None
+    looked_at = False
 
     def data_received(self, data: bytes) -> None:
         # A request begins where the answer to the one before has ended. Should its first line come in pieces it is the
         # application's, which says that it wants a new connection.
         cycle: RequestResponseCycle | None = self.cycle
         idle = cycle is None or (cycle.response_complete and not cycle.more_body)
-        if idle and self.front is not None and _OTHERS.match(data):
+        if idle and self.front is not None and not self.looked_at and _OTHERS.match(data):
             self.give_up()
             front = self.front()
             self.transport.set_protocol(front)

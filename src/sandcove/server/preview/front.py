@@ -163,7 +163,9 @@ class Front(Incoming):
         protocol: Any = api()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
+        protocol.looked_at = True
         protocol.data_received(bytes(self._buffer))
+        protocol.looked_at = False
 
     def _start(self, request: Request, target: Target) -> None:
         self._target = target

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandcove.errors import SandboxError
 from sandcove.server.caller import Caller
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.ports import Exposure, Ports
-from sandcove.server.preview.address import Label, in_host, in_path
-from sandcove.server.preview.head import Request
+from sandcove.server.preview.address import Place, in_path
+from sandcove.server.preview.head import Refused, Request, is_host
 from sandcove.server.preview.page import Page, gone, unknown, wrong
 from sandcove.server.preview.rewrite import Origin
 from sandcove.server.preview.upstream import Upstream
 from sandcove.wire.keys import Limits
+from sandcove.wire.preview import Label, in_host
 
 if TYPE_CHECKING:
     from sandcove.server.preview.front import Front
@@ -60,6 +61,39 @@ class Target:
             self._ports.forget(self.sandbox.record.uid, self.origin.port, front)
 
 
+class Visitor(NamedTuple):
+    """Who asks a proxy for a preview, as that one says.
+
+    Attributes:
+        tenant: the proxy's own.
+        host: that the visitor has asked for, with the port.
+        scheme: ``http`` or ``https``.
+        address: the visitor's; empty when it is not known.
+    """
+
+    tenant: str
+    host: str
+    scheme: str
+    address: str
+
+    @classmethod
+    def of(cls, request: Request, front: Front, caller: Caller) -> Visitor:
+        """By the headers of a request.
+
+        Raises:
+            Refused: they are wrong.
+        """
+        host, scheme, address = (
+            (request.get(name) or b"").decode("latin-1")
+            for name in (b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-for")
+        )
+        if host and not is_host(host):
+            raise Refused(400, "X-Forwarded-Host is no host")
+        if scheme not in ("", "http", "https"):
+            raise Refused(400, "X-Forwarded-Proto is neither http nor https")
+        return cls(caller.tenant, host or request.host, scheme or front.scheme, address)
+
+
 class Gate:
     """For all connections of a server.
 
@@ -87,13 +121,15 @@ class Gate:
         """
         label = in_host(request.host, self._domain)
         if label is not None:
-            return self._preview(front, label, "", request.target)
+            return self._preview(front, label, request.target)
         place = in_path(request.target)
         if place is None:
             return None
         path = "/" + place.path if not place.path.startswith("/") else place.path
+        if place.relayed:
+            return self._relayed(request, front, place, path, authenticate)
         if place.label is not None:
-            found = self._preview(front, place.label, place.prefix, path)
+            found = self._preview(front, place.label, path, prefix=place.prefix)
             if isinstance(found, Target) and not place.path.startswith("/"):
                 # Without the slash the page's own links would lead elsewhere.
                 return Page(308, "NOT_FOUND", "Moved", place.prefix + path, location=place.prefix + path)
@@ -112,17 +148,40 @@ class Gate:
         except SandboxError as error:
             return Page(error.status, error.code, "Not passed on", str(error))
 
-    def _preview(self, front: Front, label: Label, prefix: str, path: str) -> Target | Page:
+    def _preview(
+        self, front: Front, label: Label, path: str, *, prefix: str = "", visitor: Visitor | None = None
+    ) -> Target | Page:
         exposure = self._exposure(label)
         if exposure is None:
             return unknown()
+        sandbox = self._sandboxes.of_uid(exposure.uid)
+        if visitor is not None and (sandbox is None or sandbox.record.tenant != visitor.tenant):
+            return unknown()
         if exposure.ended:
             return gone()
-        sandbox = self._sandboxes.of_uid(exposure.uid)
         if sandbox is None:
             return unknown()
-        origin = Origin(label.port, path, prefix, prefix, front.scheme, front.peer, sandbox.record.id, False)
+        seen = visitor or Visitor("", "", front.scheme, front.peer)
+        origin = Origin(
+            label.port, path, prefix, prefix, seen.scheme, seen.address, sandbox.record.id, False, seen.host
+        )
         return Target(sandbox, origin, self._ports)
+
+    def _relayed(
+        self, request: Request, front: Front, place: Place, path: str, authenticate: Authenticate | None
+    ) -> Target | Page:
+        """A preview that a proxy asks for. It gets those of its own tenant: others have no business at its hosts."""
+        if authenticate is None or place.label is None:
+            return unknown()
+        try:
+            caller, _ = authenticate(request)
+        except SandboxError as error:
+            return Page(error.status, error.code, "Not passed on", str(error))
+        try:
+            visitor = Visitor.of(request, front, caller)
+        except Refused as error:
+            return wrong(error.status, str(error))
+        return self._preview(front, place.label, path, visitor=visitor)
 
     def _exposure(self, label: Label) -> Exposure | None:
         if (pair := label.with_token()) is not None:

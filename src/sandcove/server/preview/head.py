@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["MAX_HEAD", "Headers", "Refused", "Request", "Response", "fields", "looks_wrong", "parse_request"]
+__all__ = ["MAX_HEAD", "Headers", "Refused", "Request", "Response", "fields", "is_host", "looks_wrong", "parse_request"]
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a head at most."""
@@ -137,6 +137,11 @@ def parse_request(head: bytes) -> Request:
     if match[3] != b"1":
         raise Refused(505, "the version spoken here is HTTP/1.1")
     return Request(match[1], match[2], min(int(match[4]), 1), fields(rest))
+
+
+def is_host(text: str) -> bool:
+    """It could be the value of a Host header."""
+    return _HOST.fullmatch(text.encode("latin-1", "replace")) is not None
 
 
 def looks_wrong(data: bytes | bytearray) -> bool:

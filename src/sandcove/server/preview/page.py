@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-import html
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from sandcove.server.preview.head import Request
-from sandcove.wire.codec import encode
+from sandcove.wire import page as wire
 
 __all__ = ["Page", "crowded", "gone", "misdirected", "silent", "starting", "unknown", "wrong"]
 
-_HTML = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{refresh}
-<title>{title}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 34em; margin: 18vh auto; padding: 0 1.5em; color: #223;
-background: #fafbfc }} h1 {{ font-size: 1.4em }} p {{ color: #556 }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #15181c; color: #dde }} p {{ color: #99a }} }}
-</style></head><body><h1>{title}</h1><p>{text}</p></body></html>
-"""
 
-
-@dataclass(frozen=True)
-class Page:
-    """An answer of the server's own.
-
-    Attributes:
-        code: as in the error tree.
-        again: seconds after which a browser tries again by itself, or 0.
-        location: of a redirect.
-    """
-
-    status: int
-    code: str
-    title: str
-    text: str
-    again: int = 0
-    location: str = ""
-
-    def body(self) -> bytes:
-        """As JSON."""
-        return encode({"error": f"{self.title}: {self.text}", "code": self.code})
+class Page(wire.Page):
+    """An answer of the server's own."""
 
     def answer(self, request: Request | None, *, close: bool) -> bytes:
         """Head and body, in the form that the request asks for."""
-        if request is not None and request.accepts_html():
-            refresh = f'<meta http-equiv="refresh" content="{self.again}">' if self.again else ""
-            title, text = html.escape(self.title), html.escape(self.text)
-            kind, body = "text/html; charset=utf-8", _HTML.format(refresh=refresh, title=title, text=text).encode()
-        else:
-            kind, body = "application/json", self.body()
-        lines = [
-            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
-            f"content-type: {kind}",
-            f"content-length: {len(body)}",
-            "cache-control: no-store",
-            f"x-sandcove-error: {self.code}",
-            "content-security-policy: default-src 'none'; style-src 'unsafe-inline'",
-            "x-content-type-options: nosniff",
-        ]
-        if self.again:
-            lines.append(f"retry-after: {self.again}")
-        if self.location:
-            lines.append(f"location: {self.location}")
-        lines.append("connection: close" if close else "connection: keep-alive")
+        headers, body = self.shown(as_html=request is not None and request.accepts_html())
+        headers.append(("connection", "close" if close else "keep-alive"))
+        lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}", *map(": ".join, headers)]
         head = "\r\n".join(lines).encode() + b"\r\n\r\n"
         return head if request is not None and request.method == b"HEAD" else head + body
 

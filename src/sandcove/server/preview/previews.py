@@ -11,11 +11,11 @@ from sandcove.home import Home
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.ports import Ports
-from sandcove.server.preview.address import Base
 from sandcove.server.preview.api import ApiConnection
 from sandcove.server.preview.front import Front
 from sandcove.server.preview.gate import Authenticate, Gate
 from sandcove.server.preview.loopback import Loopback
+from sandcove.wire.preview import Base
 
 __all__ = ["Previews"]
 

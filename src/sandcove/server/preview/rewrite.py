@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from sandcove.server.preview.head import Headers, Request, Response
+from sandcove.wire.preview import KEY
 
 __all__ = ["Origin", "answer_head", "interim_head", "request_head", "trailers"]
 
@@ -24,7 +25,7 @@ _HOP_BY_HOP = frozenset(
 )
 _FRAMING = frozenset({b"content-length", b"host"})
 # What only a proxy may say. A gateway interface reads `_` and `-` alike, so both are taken away.
-_PLATFORM = frozenset({b"forwarded", b"proxy", b"x-real-ip", b"x-original-url", b"x-sandbox-name"})
+_PLATFORM = frozenset({b"forwarded", b"proxy", b"x-real-ip", b"x-original-url", b"x-sandbox-name", KEY})
 _KEY = re.compile(rb"bearer[ \t]+(?:sck|scs)_", re.IGNORECASE)
 _NEVER_TRAILERS = frozenset(
     {
@@ -60,6 +61,7 @@ class Origin:
         peer: the caller's address; empty when it is not known.
         sandbox: the sandbox's id.
         trusted: the caller has a key: what it says of those behind it stands.
+        host: that the caller sees; empty for the request's own.
     """
 
     port: int
@@ -70,6 +72,7 @@ class Origin:
     peer: str
     sandbox: str
     trusted: bool
+    host: str = ""
 
 
 def request_head(request: Request, origin: Origin) -> bytes:
@@ -96,7 +99,7 @@ def request_head(request: Request, origin: Origin) -> bytes:
         lines.append(b"transfer-encoding: chunked\r\n")
     elif request.length or request.get(b"content-length") is not None:
         lines.append(b"content-length: %d\r\n" % request.length)
-    host = request.host or f"localhost:{origin.port}"
+    host = origin.host or request.host or f"localhost:{origin.port}"
     ours = {
         "x-forwarded-for": origin.peer,
         "x-forwarded-host": host,
