@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from bench.harness import UnavailableError
 from bench.npm import installed
@@ -50,6 +50,7 @@ def open_page(browser: Browser) -> Iterator[Callable[[], Page]]:
         contexts.append(browser.new_context(viewport={"width": 640, "height": 320}))
         page = contexts[-1].new_page()
         page.set_default_timeout(20_000)
+        expect.set_options(timeout=20_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         return page
 
