@@ -15,9 +15,8 @@ from sandcove.errors import (
     NotFoundError,
     PortAlreadyExposedError,
     PortNotExposedError,
-    SandboxNotFoundError,
 )
-from sandcove.server.lifecycle import Sandbox
+from sandcove.server.lifecycle import UNNAMED, Sandbox
 from sandcove.server.ports import Exposure, Ports
 from sandcove.server.preview.address import Base, make_label, new_token
 from sandcove.wire.answers import PortDone, PortExposed
@@ -105,13 +104,13 @@ def _shown(exposure: Exposure, base: Base) -> ExposedPort:
 def port_routes(server: HasPorts) -> list[Call | BaseRoute]:
     """All of them; those of the agent wire are answered here, not by the agent."""
     calls = _Calls(server)
-    exposing = [SandboxNotFoundError, PortAlreadyExposedError]
-    ending = [SandboxNotFoundError, PortNotExposedError]
+    exposing = [*UNNAMED, PortAlreadyExposedError]
+    ending = [*UNNAMED, PortNotExposedError]
     return [
         Call("POST", "/v1/sandboxes/{id}/api/expose-port", calls.expose, exposing),
         Call("DELETE", "/v1/sandboxes/{id}/api/unexpose-port", calls.end_named, ending),
-        Call("GET", "/v1/sandboxes/{id}/api/exposed-ports", calls.find, [SandboxNotFoundError]),
-        Call("GET", "/v1/sandboxes/{id}/ports", calls.find, [SandboxNotFoundError]),
+        Call("GET", "/v1/sandboxes/{id}/api/exposed-ports", calls.find, UNNAMED),
+        Call("GET", "/v1/sandboxes/{id}/ports", calls.find, UNNAMED),
         Call("POST", "/v1/sandboxes/{id}/ports", calls.expose, exposing),
         Call("DELETE", "/v1/sandboxes/{id}/ports/{port}", calls.end, ending),
         Route("/v1/sandboxes/{id}/proxy/{port}/{rest:path}", calls.elsewhere, methods=ALL_METHODS),
