@@ -38,8 +38,25 @@ from sandcove.wire.answers import Error
 from sandcove.wire.code import RunCode
 from sandcove.wire.codec import encode
 from sandcove.wire.git import CheckoutRequest
-from sandcove.wire.keys import CreateKey, CreateToken
-from sandcove.wire.models import Answer, CreateSandbox, Execute, ExposePort, StartProcess, WriteFile
+from sandcove.wire.keys import SCOPES, CreateKey, CreateToken
+from sandcove.wire.models import (
+    Answer,
+    CreateSandbox,
+    CreateSession,
+    DeletePath,
+    Execute,
+    ExposePort,
+    ListFiles,
+    MakeFolder,
+    MovePath,
+    PathOnly,
+    ReadFile,
+    RenamePath,
+    StartProcess,
+    UnexposePort,
+    WaitForPort,
+    WriteFile,
+)
 from sandcove.wire.queries import Query
 
 FOLDER = Path(__file__).resolve().parent.parent / "src" / "sandcove" / "server" / "openapi"
@@ -51,9 +68,19 @@ EXAMPLES = [
     CreateKey(tenant="blue", scopes=["sandboxes"]),
     CreateToken(expires_in=600_000),
     ExposePort(port=8000, name="web"),
+    UnexposePort(port=8000),
     Execute(command="echo hello"),
     StartProcess(command="sleep 1"),
+    CreateSession(id="work"),
     WriteFile(path="/workspace/hello.txt", content="hello\n"),
+    ReadFile(path="/workspace/hello.txt"),
+    PathOnly(path="/workspace/hello.txt"),
+    MakeFolder(path="/workspace/new", recursive=True),
+    DeletePath(path="/workspace/hello.txt"),
+    RenamePath(old_path="/workspace/hello.txt", new_path="/workspace/hi.txt"),
+    MovePath(source_path="/workspace/hello.txt", destination_path="/workspace/hi.txt"),
+    ListFiles(path="/workspace"),
+    WaitForPort(port=8000, timeout=5000),
     RunCode(code="1 + 1", language="python"),
     CheckoutRequest(repo_url="file:///workspace/origin", depth=1),
 ]
@@ -176,7 +203,7 @@ class Document:
             elif issubclass(origin, Many):
                 item = _item(origin)
                 self._structs[item] = None
-                media = {"schema": {"type": "string"}, "x-itemSchema": _reference(item)}
+                media = {"x-itemSchema": _reference(item)}
             elif issubclass(origin, Text):
                 media = {"schema": {"type": "string"}}
             elif origin.media_type == "application/json":
@@ -223,7 +250,7 @@ _SCHEMES = {
     "key": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A key. Beside a call are the scopes of which it needs one; `admin` may do all.",
+        "description": "A key. Beside a call are the scopes of which it needs one.",
     },
     "token": {
         "type": "http",
@@ -259,7 +286,7 @@ def _security(method: str, at: str) -> list[dict[str, list[str]]]:
     path = at.replace("{id}", "id", 1)
     token = needed_by_token(method, path, "id")
     scope = needed_by_key(method, path)
-    scopes = ["admin", *(["sandboxes"] if scope != "admin" else []), *(["read"] if scope == "read" else [])]
+    scopes = [*SCOPES] if scope == "read" else [scope]
     return [{"key": scopes}, *([] if token is None else [{"token": [token]}])]
 
 

@@ -25,7 +25,6 @@ from sandcove.errors import (
     QuotaExceededError,
     RateLimitedError,
     SandboxError,
-    SandboxNotFoundError,
     SecurityError,
     ServiceUnavailableError,
     UnauthorizedError,
@@ -41,7 +40,7 @@ from sandcove.server.documents import document_routes
 from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
-from sandcove.server.lifecycle import Sandbox, Sandboxes
+from sandcove.server.lifecycle import UNNAMED, Sandbox, Sandboxes
 from sandcove.server.metrics import metrics_of
 from sandcove.server.port_calls import ALL_METHODS, agent_port_routes, port_routes
 from sandcove.server.preview.api import without_previews
@@ -71,7 +70,7 @@ EVERY = (
 """What every call may end in."""
 WAKING = (HostUnsupportedError, QuotaExceededError, ContainerNotReadyError, ConflictError)
 """What waking a sandbox may end in."""
-RELAYED = (SandboxNotFoundError, *WAKING)
+RELAYED = (*UNNAMED, *WAKING)
 """What a call to an agent may end in, beside what the agent answers."""
 
 
@@ -268,12 +267,12 @@ class Server:
             *key_routes(self),
             Call("GET", "/v1/sandboxes", self.find),
             Call("POST", "/v1/sandboxes", self.create, [SecurityError, *WAKING]),
-            Call("GET", "/v1/sandboxes/{id}", self.get, [SandboxNotFoundError]),
-            Call("DELETE", "/v1/sandboxes/{id}", self.destroy, [SandboxNotFoundError]),
-            Call("POST", "/v1/sandboxes/{id}/wake", self.wake, [SandboxNotFoundError, *WAKING]),
-            Call("POST", "/v1/sandboxes/{id}/sleep", self.sleep, [SandboxNotFoundError, *WAKING]),
-            Call("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live, [SandboxNotFoundError]),
-            Call("POST", "/v1/sandboxes/{id}/tokens", self.create_token, [SandboxNotFoundError]),
+            Call("GET", "/v1/sandboxes/{id}", self.get, UNNAMED),
+            Call("DELETE", "/v1/sandboxes/{id}", self.destroy, UNNAMED),
+            Call("POST", "/v1/sandboxes/{id}/wake", self.wake, [*UNNAMED, *WAKING]),
+            Call("POST", "/v1/sandboxes/{id}/sleep", self.sleep, [*UNNAMED, *WAKING]),
+            Call("POST", "/v1/sandboxes/{id}/tokens", self.create_token, UNNAMED),
+            Call("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live, UNNAMED),
             *port_routes(self),
             *document_routes(),
             *health_routes(self),

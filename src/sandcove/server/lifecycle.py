@@ -21,6 +21,7 @@ from sandcove.errors import (
     QuotaExceededError,
     SandboxError,
     SandboxNotFoundError,
+    SecurityError,
 )
 from sandcove.home import Home
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
@@ -36,7 +37,10 @@ from sandcove.wire.keys import Limits
 from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
-__all__ = ["Sandbox", "Sandboxes"]
+__all__ = ["UNNAMED", "Sandbox", "Sandboxes"]
+
+UNNAMED = (SecurityError, SandboxNotFoundError)
+"""What a call may end in that names no sandbox of its caller."""
 
 MAX_TIME = 10**12
 """Milliseconds: some thirty years."""

@@ -15,9 +15,8 @@ from sandcove.errors import (
     NotFoundError,
     PortAlreadyExposedError,
     PortNotExposedError,
-    SandboxNotFoundError,
 )
-from sandcove.server.lifecycle import Sandbox
+from sandcove.server.lifecycle import UNNAMED, Sandbox
 from sandcove.server.ports import Exposure, Ports
 from sandcove.server.preview.address import make_label, new_token
 from sandcove.wire.answers import PortDone, PortExposed
@@ -103,8 +102,8 @@ def _shown(exposure: Exposure, base: Base) -> ExposedPort:
     )
 
 
-EXPOSING = (SandboxNotFoundError, PortAlreadyExposedError)
-ENDING = (SandboxNotFoundError, PortNotExposedError)
+EXPOSING = (*UNNAMED, PortAlreadyExposedError)
+ENDING = (*UNNAMED, PortNotExposedError)
 
 
 def agent_port_routes(server: HasPorts) -> list[Call | BaseRoute]:
@@ -113,7 +112,7 @@ def agent_port_routes(server: HasPorts) -> list[Call | BaseRoute]:
     return [
         Call("POST", "/v1/sandboxes/{id}/api/expose-port", calls.expose, EXPOSING),
         Call("DELETE", "/v1/sandboxes/{id}/api/unexpose-port", calls.end_named, ENDING),
-        Call("GET", "/v1/sandboxes/{id}/api/exposed-ports", calls.find, [SandboxNotFoundError]),
+        Call("GET", "/v1/sandboxes/{id}/api/exposed-ports", calls.find, UNNAMED),
     ]
 
 
@@ -121,7 +120,7 @@ def port_routes(server: HasPorts) -> list[Call | BaseRoute]:
     """Those of the server wire."""
     calls = _Calls(server)
     return [
-        Call("GET", "/v1/sandboxes/{id}/ports", calls.find, [SandboxNotFoundError]),
+        Call("GET", "/v1/sandboxes/{id}/ports", calls.find, UNNAMED),
         Call("POST", "/v1/sandboxes/{id}/ports", calls.expose, EXPOSING),
         Call("DELETE", "/v1/sandboxes/{id}/ports/{port}", calls.end, ENDING),
         Route("/v1/sandboxes/{id}/proxy/{port}/{rest:path}", calls.elsewhere, methods=ALL_METHODS),
