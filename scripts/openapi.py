@@ -103,7 +103,8 @@ more fields. Moments are ISO 8601 in UTC, times milliseconds. Over a server's Un
 SERVER_ABOUT = """\
 About sandboxes: make, find, wake, destroy; keys; ports. What is in a sandbox is the agent wire's, which has a document
 of its own, `/v1/openapi/agent.json`. The server passes on what no document can list: `/v1/sandboxes/{id}/api/{rest}`,
-any method, to the sandbox's agent, and `/v1/sandboxes/{id}/proxy/{port}/{rest}`, any method, to what listens on a port.
+any method, to the sandbox's agent, `/v1/sandboxes/{id}/proxy/{port}/{rest}`, any method, to what listens on a port,
+and `/v1/previews/{label}/{rest}`, any method, to a preview, for a proxy that says who its visitor is.
 """
 AGENT_ABOUT = """\
 All that happens in one sandbox. The server answers it below the sandbox's address, and wakes the sandbox for it.
