@@ -11,7 +11,8 @@ import pytest
 
 from bench import processes
 from sandcove import Sandbox
-from sandcove.runtimes.local.identities import Identities, plan_ranges
+from sandcove.runtimes.local.identities import Identities, plan_ranges, shift
+from sandcove.trees import delete_tree
 from tests.security.probes import NEEDS_ROOT
 
 FIRST = 0x70000000
@@ -111,6 +112,30 @@ def test_a_sandbox_of_an_older_version_gets_its_own_user(fresh_home: Path) -> No
         assert os.stat("/etc/passwd").st_uid == host_passwd, "no link was followed"
         assert owner >= FIRST
         sandbox.destroy()
+
+
+@NEEDS_ROOT
+def test_owners_of_a_tree_deeper_than_the_stack_are_moved(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "link").symlink_to(tmp_path)
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        os.mkdir("e", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    try:
+        shift(str(top), 70_000)
+        assert os.fstat(here).st_uid == 70_000
+        assert (top / "link").lstat().st_uid == (top / "e").stat().st_gid == 70_000
+        assert tmp_path.stat().st_uid == 0
+        shift(str(top), 70_000)
+        assert os.fstat(here).st_uid == 70_000, "once is enough"
+    finally:
+        os.close(here)
+        delete_tree(top)
 
 
 def test_ranges_are_apart_and_what_the_server_can_give() -> None:
