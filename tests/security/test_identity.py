@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def test_no_process_of_a_sandbox_is_the_hosts_root(pair: tuple[Sandbox, Sandbox]
         assert sandbox.exec("id -u").stdout == "0\n", "inside it is root"
         owners.append(owner)
     assert abs(owners[0] - owners[1]) >= 65536, "and each is another's"
+
+
+@NEEDS_ROOT
+def test_no_process_of_a_sandbox_holds_a_mount_of_the_hosts(fresh_home: Path, tmp_path: Path) -> None:
+    """What is mounted while a room is made can be unmounted while it stands."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], check=True)
+    try:
+        with Sandbox() as sandbox:
+            sandbox.exec("true")
+            for pid in processes.of_sandbox(fresh_home, sandbox.id):
+                assert str(tmp_path) not in Path(f"/proc/{pid}/mountinfo").read_text(), processes.of_home(fresh_home)
+            assert str(tmp_path) in Path("/proc/self/mountinfo").read_text()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
 
 
 @NEEDS_ROOT

@@ -19,7 +19,7 @@ from sandcove import linux
 from sandcove.errors import HostUnsupportedError, SandboxError
 from sandcove.runtimes.local.doctor import remedy
 from sandcove.runtimes.local.identities import Identities, shift
-from sandcove.runtimes.local.plan import LAUNCH_PLACE, RoomPlan, bubblewrap_arguments
+from sandcove.runtimes.local.plan import RoomPlan, bubblewrap_arguments
 from sandcove.runtimes.local.programs import open_holder, open_launcher
 from sandcove.runtimes.local.template import make_root
 
@@ -157,7 +157,7 @@ class Builder:
         arguments = bubblewrap_arguments(plan, info_fd=info_write, holder_fd=self._holder)
         program, passed, env = str(bwrap_path()), [info_write, self._holder], {}
         if plan.mapped:
-            arguments = [plan.folder, LAUNCH_PLACE, f"/proc/self/fd/{self._bwrap}", "bwrap", *arguments]
+            arguments = [f"/proc/self/fd/{self._bwrap}", "bwrap", *arguments]
             program = f"/proc/self/fd/{self._launcher}"
             passed += [self._launcher, self._bwrap, *self._libraries]
             env = {"LD_PRELOAD": ":".join(f"/proc/self/fd/{fd}" for fd in self._libraries)}
@@ -170,7 +170,7 @@ class Builder:
                 stderr=errors_write,
                 pass_fds=passed,
                 env=env,
-                cwd="/",
+                cwd=plan.folder if plan.mapped else "/",
             )
         except BaseException:
             for fd in (hold, info, up, errors):

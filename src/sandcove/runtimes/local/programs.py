@@ -9,21 +9,24 @@ privileges are gone). In C:
 Bubblewrap executes it when all mounts are done and `/` is the room's: its byte is the signal for that.
 
 The **launcher** runs bubblewrap as the root of a user namespace that another process maps, which bubblewrap can't do by
-itself: between a byte to standard output and one from standard input the maps are written. In C, each call checked, its
-exit status the number of the one that failed:
+itself: between a byte to standard output and one from standard input the maps are written. Bubblewrap finds the folder
+that was the launcher's working directory at `/tmp`, to which its user could not even find the way, and of the host's
+mounts no others than it needs: what else is mounted there can be unmounted while the room stands. In C, each call
+checked:
 
     int main(int argc, char **argv, char **envp) {
         char c;
         unshare(CLONE_NEWNS);
         mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
-        mount(argv[1], argv[2], NULL, MS_REC | MS_BIND, NULL);
+        mount("/", "/tmp", NULL, MS_BIND, NULL);
+        mount("/usr", "/tmp/usr", NULL, MS_BIND | MS_REC, NULL);    // and /proc and /dev
+        mount(".", "/tmp/tmp", NULL, MS_BIND | MS_REC, NULL);
+        chdir("/tmp"); pivot_root(".", "."); umount2(".", MNT_DETACH);
         unshare(CLONE_NEWUSER);
         write(1, "/", 1); read(0, &c, 1);
         setgroups(0, NULL); setresgid(0, 0, 0); setresuid(0, 0, 0);
-        execve(argv[3], argv + 4, envp);
+        execve(argv[1], argv + 2, envp);
     }
-
-The folder `argv[1]` is thus seen at `argv[2]` by a user who could not even find the way to it.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ import struct
 from sandcove import linux
 from sandcove.errors import HostUnsupportedError
 
-__all__ = ["elf", "open_holder", "open_launcher"]
+__all__ = ["elf", "launcher", "open_holder", "open_launcher"]
 
 _BASE = 0x400000
 _HOLDER_X86_64 = bytes.fromhex(
@@ -68,148 +71,36 @@ _HOLDER_AARCH64 = struct.pack(
     0xD2800BA8,  # mov x8, #93 (exit)
     0xD4000001,  # svc #0
 )
-_LAUNCHER_X86_64 = bytes.fromhex(
-    "bb01000000"  # mov ebx,0x1
-    "bf00000200"  # mov edi,0x20000
-    "b810010000"  # mov eax,0x110 (unshare)
-    "0f05"  # syscall
-    "85c0"  # test eax,eax
-    "0f85ca000000"  # jnz fail
-    "ffc3"  # inc ebx
-    "31ff"  # xor edi,edi
-    "488d35c8000000"  # lea rsi,[rip+0xc8]
-    "31d2"  # xor edx,edx
-    "41ba00400400"  # mov r10d,0x44000
-    "4531c0"  # xor r8d,r8d
-    "b8a5000000"  # mov eax,0xa5 (mount)
-    "0f05"  # syscall
-    "85c0"  # test eax,eax
-    "0f85a5000000"  # jnz fail
-    "ffc3"  # inc ebx
-    "488b7c2410"  # mov rdi,QWORD PTR [rsp+0x10]
-    "488b742418"  # mov rsi,QWORD PTR [rsp+0x18]
-    "41ba00500000"  # mov r10d,0x5000
-    "b8a5000000"  # mov eax,0xa5 (mount)
-    "0f05"  # syscall
-    "85c0"  # test eax,eax
-    "0f8584000000"  # jnz fail
-    "ffc3"  # inc ebx
-    "bf00000010"  # mov edi,0x10000000
-    "b810010000"  # mov eax,0x110 (unshare)
-    "0f05"  # syscall
-    "85c0"  # test eax,eax
-    "7572"  # jnz fail
-    "ffc3"  # inc ebx
-    "bf01000000"  # mov edi,0x1
-    "488d356d000000"  # lea rsi,[rip+0x6d]
-    "ba01000000"  # mov edx,0x1
-    "b801000000"  # mov eax,0x1 (write)
-    "0f05"  # syscall
-    "31ff"  # xor edi,edi
-    "488d7424f0"  # lea rsi,[rsp-0x10]
-    "31c0"  # xor eax,eax
-    "0f05"  # syscall
-    "ffc8"  # dec eax
-    "7549"  # jnz fail
-    "ffc3"  # inc ebx
-    "31ff"  # xor edi,edi
-    "31f6"  # xor esi,esi
-    "b874000000"  # mov eax,0x74 (setgroups)
-    "0f05"  # syscall
-    "85c0"  # test eax,eax
-    "7538"  # jnz fail
-    "ffc3"  # inc ebx
-    "31d2"  # xor edx,edx
-    "b877000000"  # mov eax,0x77 (setresgid)
-    "0f05"  # syscall
-    "85c0"  # test eax,eax
-    "7529"  # jnz fail
-    "ffc3"  # inc ebx
-    "b875000000"  # mov eax,0x75 (setresuid)
-    "0f05"  # syscall
-    "85c0"  # test eax,eax
-    "751c"  # jnz fail
-    "ffc3"  # inc ebx
-    "488b7c2420"  # mov rdi,QWORD PTR [rsp+0x20]
-    "488d742428"  # lea rsi,[rsp+0x28]
-    "488b1424"  # mov rdx,QWORD PTR [rsp]
-    "488d54d410"  # lea rdx,[rsp+rdx*8+0x10]
-    "b83b000000"  # mov eax,0x3b (execve)
-    "0f05"  # syscall
-    "89df"  # mov edi,ebx
-    "b83c000000"  # mov eax,0x3c (exit)
-    "0f05"  # syscall
-)
-_LAUNCHER_AARCH64 = struct.pack(
-    "<64I",
-    0xD2800033,  # mov x19, #0x1
-    0xD2A00040,  # mov x0, #0x20000
-    0xD2800C28,  # mov x8, #0x61 (unshare)
-    0xD4000001,  # svc #0x0
-    0x35000720,  # cbnz w0, fail
-    0x91000673,  # add x19, x19, #0x1
-    0xD2800000,  # mov x0, #0x0
-    0x10000721,  # adr x1, root
-    0xD2800002,  # mov x2, #0x0
-    0xD2880003,  # mov x3, #0x4000
-    0xF2A00083,  # movk x3, #0x4, lsl #16
-    0xD2800004,  # mov x4, #0x0
-    0xD2800508,  # mov x8, #0x28 (mount)
-    0xD4000001,  # svc #0x0
-    0x350005E0,  # cbnz w0, fail
-    0x91000673,  # add x19, x19, #0x1
-    0xF9400BE0,  # ldr x0, [sp, #16]
-    0xF9400FE1,  # ldr x1, [sp, #24]
-    0xD28A0003,  # mov x3, #0x5000
-    0xD4000001,  # svc #0x0
-    0x35000520,  # cbnz w0, fail
-    0x91000673,  # add x19, x19, #0x1
-    0xD2A20000,  # mov x0, #0x10000000
-    0xD2800C28,  # mov x8, #0x61 (unshare)
-    0xD4000001,  # svc #0x0
-    0x35000480,  # cbnz w0, fail
-    0x91000673,  # add x19, x19, #0x1
-    0xD2800020,  # mov x0, #0x1
-    0x10000481,  # adr x1, root
-    0xD2800022,  # mov x2, #0x1
-    0xD2800808,  # mov x8, #0x40 (write)
-    0xD4000001,  # svc #0x0
-    0xD2800000,  # mov x0, #0x0
-    0xD10043E1,  # sub x1, sp, #0x10
-    0xD28007E8,  # mov x8, #0x3f (read)
-    0xD4000001,  # svc #0x0
-    0x7100041F,  # cmp w0, #0x1
-    0x54000301,  # b.ne fail
-    0x91000673,  # add x19, x19, #0x1
-    0xD2800000,  # mov x0, #0x0
-    0xD2800001,  # mov x1, #0x0
-    0xD28013E8,  # mov x8, #0x9f (setgroups)
-    0xD4000001,  # svc #0x0
-    0x35000240,  # cbnz w0, fail
-    0x91000673,  # add x19, x19, #0x1
-    0xD2800002,  # mov x2, #0x0
-    0xD28012A8,  # mov x8, #0x95 (setresgid)
-    0xD4000001,  # svc #0x0
-    0x350001A0,  # cbnz w0, fail
-    0x91000673,  # add x19, x19, #0x1
-    0xD2801268,  # mov x8, #0x93 (setresuid)
-    0xD4000001,  # svc #0x0
-    0x35000120,  # cbnz w0, fail
-    0x91000673,  # add x19, x19, #0x1
-    0xF94013E0,  # ldr x0, [sp, #32]
-    0x9100A3E1,  # add x1, sp, #0x28
-    0xF94003E2,  # ldr x2, [sp]
-    0x8B226FE2,  # add x2, sp, x2, lsl #3
-    0x91004042,  # add x2, x2, #0x10
-    0xD2801BA8,  # mov x8, #0xdd (execve)
-    0xD4000001,  # svc #0x0
-    0xAA1303E0,  # mov x0, x19
-    0xD2800BA8,  # mov x8, #0x5d (exit)
-    0xD4000001,  # svc #0x0
-)
+# Assembled from launcher/x86_64.s and launcher/aarch64.s.
+_LAUNCHER = {
+    "x86_64": bytes.fromhex(
+        "31dbbf00000200b8100100000f05ffc385c00f859501000031ff488d359501000031d241ba004004004531c0b8a50000"
+        "000f05ffc385c00f85700100004889f7488d357301000041ba00100000b8a50000000f05ffc385c00f854f010000488d"
+        "3d5e010000488d355301000041ba00500000b8a50000000f05ffc385c00f852a010000488d3d42010000488d35370100"
+        "00b8a50000000f05ffc385c00f850b010000488d3d2d010000488d3522010000b8a50000000f05ffc385c00f85ec0000"
+        "00488d3df0000000488d350c010000b8a50000000f05ffc385c00f85cd000000488d3dd3000000b8500000000f05ffc3"
+        "85c00f85b5000000488d3db90000004889feb89b0000000f05ffc385c00f859a000000be02000000b8a60000000f05ff"
+        "c385c00f8584000000bf00000010b8100100000f05ffc385c07572bf01000000488d356f000000ba01000000b8010000"
+        "000f0531ff488d7424f031c00f05ffc3ffc8754931ff31f6b8740000000f05ffc385c0753831d2b8770000000f05ffc3"
+        "85c07529b8750000000f05ffc385c0751c488b7c2410488d742418488b1424488d54d410b83b0000000f05ffc389dfb8"
+        "3c0000000f052f002e002f746d70002f746d702f757372002f746d702f70726f63002f746d702f646576002f746d702f"
+        "746d7000"
+    ),
+    "aarch64": bytes.fromhex(
+        "130080d24000a0d2280c80d2010000d473060091800c0035000080d2a10c0010020080d2030088d28300a0f2040080d2"
+        "080580d2010000d473060091400b0035800b0010810b0010030082d2080580d2010000d473060091600a0035000b0030"
+        "c10a003003008ad2080580d2010000d47306009180090035600a0050210a0050080580d2010000d473060091c0080035"
+        "000a0010c1090010080580d2010000d473060091000800354008005041090030080580d2010000d47306009140070035"
+        "a0070010280680d2010000d473060091a0060035e0060050c1060050280580d2010000d473060091e005003520060050"
+        "410080d2e80480d2010000d473060091200500350000a2d2280c80d2010000d47306009180040035200080d2a1040010"
+        "220080d2080880d2010000d4000080d2e14300d1e80780d2010000d4730600911f04007101030054000080d2010080d2"
+        "e81380d2010000d47306009140020035020080d2a81280d2010000d473060091a0010035681280d2010000d473060091"
+        "20010035e00b40f9e1630091e20340f9e26f228b42400091a81b80d2010000d473060091e00313aaa80b80d2010000d4"
+        "2f002e002f746d70002f746d702f757372002f746d702f70726f63002f746d702f646576002f746d702f746d7000"
+    ),
+}
 # What follows the code is data that it reads.
 _HOLDER = {"x86_64": _HOLDER_X86_64 + b".", "aarch64": _HOLDER_AARCH64 + b"."}
-_LAUNCHER = {"x86_64": _LAUNCHER_X86_64 + b"/\0", "aarch64": _LAUNCHER_AARCH64 + b"/\0"}
 _MACHINES = {"x86_64": 62, "aarch64": 183}
 
 
@@ -251,6 +142,11 @@ def open_holder() -> int:
     return linux.sealed_memfd("sandcove-room", elf(platform.machine()))
 
 
+def launcher(machine: str) -> bytes:
+    """The launcher's program for a machine."""
+    return elf(machine, _LAUNCHER)
+
+
 def open_launcher() -> int:
-    """The same of the launcher."""
-    return linux.sealed_memfd("sandcove-launcher", elf(platform.machine(), _LAUNCHER))
+    """A descriptor of the launcher, as of the holder."""
+    return linux.sealed_memfd("sandcove-launcher", launcher(platform.machine()))
