@@ -22,6 +22,7 @@ from sandcove.server.audit import Audit
 from sandcove.server.auth import Authentication, as_local, caller_of
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
+from sandcove.server.egress_calls import egress_routes
 from sandcove.server.gate import checked
 from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
@@ -132,7 +133,7 @@ class Server:
             self.leases.add(task)
             task.add_done_callback(self.leases.discard)
             return Lease(http, self.sandboxes, sandbox, _local(http), created)
-        return self._answer(http, sandbox, 201 if created else 200)
+        return self.answer(http, sandbox, 201 if created else 200)
 
     async def find(self, http: Request) -> Response:
         labels = {}
@@ -154,7 +155,7 @@ class Server:
         return json(SandboxList(sandboxes=infos, count=len(infos)))
 
     async def get(self, http: Request) -> Response:
-        return self._answer(http, self.named(http))
+        return self.answer(http, self.named(http))
 
     async def destroy(self, http: Request) -> Response:
         sandbox = self.named(http)
@@ -164,7 +165,7 @@ class Server:
     async def wake(self, http: Request) -> Response:
         sandbox = self.named(http)
         await self._wake(http, sandbox)
-        return self._answer(http, sandbox)
+        return self.answer(http, sandbox)
 
     async def _wake(self, http: Request, sandbox: Sandbox) -> None:
         await self.sandboxes.wake(sandbox, self.quotas.of(caller_of(http.scope)))
@@ -172,7 +173,7 @@ class Server:
     async def sleep(self, http: Request) -> Response:
         sandbox = self.named(http)
         await self.sandboxes.sleep(sandbox)
-        return self._answer(http, sandbox)
+        return self.answer(http, sandbox)
 
     async def create_token(self, http: Request) -> Response:
         sandbox = self.named(http)
@@ -209,7 +210,7 @@ class Server:
         """The sandbox that a request's path names."""
         return self.sandboxes.get(http.path_params["id"], caller_of(http.scope))
 
-    def _answer(self, http: Request, sandbox: Sandbox, status: int = 200) -> Response:
+    def answer(self, http: Request, sandbox: Sandbox, status: int = 200) -> Response:
         return json(self.sandboxes.info(sandbox, local=_local(http)), status)
 
     def _routes(self) -> list[BaseRoute]:
@@ -225,6 +226,7 @@ class Server:
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
             route("POST", "/v1/sandboxes/{id}/tokens", self.create_token),
+            *egress_routes(self),
             *health_routes(self),
             route("GET", "/metrics", self.show_metrics),
         ]

@@ -24,10 +24,12 @@ from sandcove.errors import (
 from sandcove.home import Home
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
 from sandcove.server.caller import LOCAL, Caller
+from sandcove.server.egress.outlets import Outlets
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
 from sandcove.server.states import State, move
 from sandcove.wire.clock import timestamp
+from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.keys import Limits
 from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
@@ -75,10 +77,11 @@ class Sandbox:
 class Sandboxes:
     """All of them."""
 
-    def __init__(self, home: Home, runtime: Runtime, registry: Registry, sleep_after: float) -> None:
+    def __init__(self, home: Home, runtime: Runtime, registry: Registry, outlets: Outlets, sleep_after: float) -> None:
         self._home = home
         self._runtime = runtime
         self._registry = registry
+        self.outlets = outlets
         self._sleep_after = int(sleep_after * 1000)
         self._all: dict[tuple[str, str], Sandbox] = {}
         self._by_uid: dict[str, Sandbox] = {}
@@ -149,6 +152,7 @@ class Sandboxes:
             isolation=room.isolation if room is not None else None,
             agent_socket=str(sandbox.socket) if room is not None and local else None,
             note=record.note,
+            egress=parse_egress(record.egress).value,
         )
 
     # --- changing ---------------------------------------------------------------------------------------
@@ -165,11 +169,12 @@ class Sandboxes:
         check_env(spec.env or {})
         if spec.sleep_after is not None and not 0 <= spec.sleep_after <= MAX_SLEEP_AFTER:
             raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_SLEEP_AFTER}")
+        egress = None if spec.egress is None else self.outlets.check(spec.egress)
         while True:
             sandbox = None if spec.id is None else self._all.get((caller.tenant, spec.id))
             created = sandbox is None
             if sandbox is None:
-                sandbox = self._add(spec, caller.tenant, limits)
+                sandbox = self._add(spec, caller.tenant, limits, egress)
             try:
                 await self.wake(sandbox, limits)
                 if spec.env:
@@ -181,6 +186,8 @@ class Sandboxes:
                 if created:
                     await self.destroy(sandbox)
                 raise
+            if not created and egress is not None and list(egress.words) != sandbox.record.egress:
+                self.set_egress(sandbox, egress)
             if not created and (spec.labels is not None or spec.sleep_after is not None):
                 self._change(sandbox, spec)
             return sandbox, created
@@ -214,6 +221,8 @@ class Sandboxes:
                 sandbox.become(State.ASLEEP)
                 raise
             sandbox.room = room
+            record = sandbox.record
+            self.outlets.open(uid, record.tenant, record.id, record.egress, room.way_out())
             sandbox.become(State.RUNNING)
             self.counts["woken"] += 1
             room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
@@ -294,8 +303,15 @@ class Sandboxes:
                 self._registry.remove(sandbox.record.uid)
                 self._all.pop((sandbox.record.tenant, sandbox.record.id), None)
                 self._by_uid.pop(sandbox.record.uid, None)
+                self.outlets.forget(sandbox.record.uid)
                 self.counts["destroyed"] += 1
                 sandbox.destroyed.set()
+
+    def set_egress(self, sandbox: Sandbox, policy: Policy) -> None:
+        """What it may reach, from now on."""
+        sandbox.record.egress = list(policy.words)
+        self._registry.put(sandbox.record)
+        self.outlets.change(sandbox.record.uid, policy)
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
         """Notes that it was active just now."""
@@ -318,7 +334,7 @@ class Sandboxes:
         except SandboxError as error:
             _log.warning("sandbox %s did not close cleanly: %s", sandbox.record.uid, error)
 
-    def _add(self, spec: CreateSandbox, tenant: str, limits: Limits) -> Sandbox:
+    def _add(self, spec: CreateSandbox, tenant: str, limits: Limits, egress: Policy | None) -> Sandbox:
         if limits.sandboxes is not None:
             count = sum(s.record.tenant == tenant for s in self._all.values())
             if count >= limits.sandboxes:
@@ -338,6 +354,7 @@ class Sandboxes:
             anonymous=spec.id is None,
             sleep_after=self._sleep_after if spec.sleep_after is None else spec.sleep_after,
             labels=dict(spec.labels or {}),
+            egress=list(egress.words) if egress is not None else [],
         )
         self._registry.put(record)
         self.counts["created"] += 1
@@ -360,6 +377,7 @@ class Sandboxes:
         room = sandbox.room
         assert room is not None
         sandbox.become(State.SLEEPING)
+        self.outlets.close(sandbox.record.uid)
         await room.end()
         if sandbox.state is State.SLEEPING:
             sandbox.room = None
@@ -370,6 +388,7 @@ class Sandboxes:
         if sandbox.room is not room:
             return
         sandbox.room = None
+        self.outlets.close(sandbox.record.uid)
         self.changed.set()
         if sandbox.state is State.RUNNING:
             _log.warning("the room of sandbox %s is gone: %s", sandbox.record.uid, why)

@@ -29,6 +29,7 @@ class Record:
     note: str | None = None
     tenant: str = "local"
     uid: str = ""
+    egress: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.uid = self.uid or self.id
@@ -42,8 +43,8 @@ class Registry:
 
     def all(self) -> list[Record]:
         rows = self._database.rows(
-            "select uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note "
-            "from sandboxes"
+            "select uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, "
+            "egress from sandboxes"
         )
         return [
             Record(
@@ -57,6 +58,7 @@ class Registry:
                 labels=msgspec.json.decode(row[7], type=dict[str, str]),
                 destroying=bool(row[8]),
                 note=row[9],
+                egress=msgspec.json.decode(row[10], type=list[str]),
             )
             for row in rows
         ]
@@ -65,8 +67,8 @@ class Registry:
         """Writes a record, new or changed; returns when it is written down."""
         self._database.write(
             "insert or replace into sandboxes "
-            "(uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note) "
-            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "(uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, egress) "
+            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.uid,
                 record.tenant,
@@ -78,6 +80,7 @@ class Registry:
                 msgspec.json.encode(record.labels).decode(),
                 record.destroying,
                 record.note,
+                msgspec.json.encode(record.egress).decode(),
             ),
         )
 

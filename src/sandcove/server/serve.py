@@ -20,6 +20,7 @@ from sandcove.server.audit import Audit
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
 from sandcove.server.database import Database
+from sandcove.server.egress.outlets import Outlets
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandboxes
 from sandcove.server.ports import Ports
@@ -68,7 +69,9 @@ async def _serve(
 ) -> None:
     runtime = LocalRuntime(home, zygote=zygote)
     database = Database(home.registry)
-    sandboxes = Sandboxes(home, runtime, Registry(database), settings.sleep_after)
+    verdicts = Audit(home.egress_log)
+    outlets = Outlets(settings.egress_ceiling, settings.egress_private, verdicts)
+    sandboxes = Sandboxes(home, runtime, Registry(database), outlets, settings.sleep_after)
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     audit = Audit(home.audit_log)
@@ -150,6 +153,7 @@ async def _serve(
         await runtime.close()
         database.close()
         audit.close()
+        verdicts.close()
     _log.info("stopped")
 
 

@@ -16,6 +16,8 @@ __all__ = [
     "CreateSandbox",
     "CreateSession",
     "DeletePath",
+    "EgressEntry",
+    "EgressLog",
     "Execute",
     "ExecuteAnswer",
     "ExposePort",
@@ -44,10 +46,12 @@ __all__ = [
     "ServerInfo",
     "SessionInfo",
     "SessionList",
+    "SetEgress",
     "SetEnv",
     "StartProcess",
     "StdinAnswer",
     "UnexposePort",
+    "Verdict",
     "WaitForPort",
     "WriteFile",
 ]
@@ -56,6 +60,7 @@ DEFAULT_SESSION = "default"
 WORKSPACE = "/workspace"
 
 ProcessStatus = Literal["starting", "running", "completed", "failed", "killed", "error"]
+Verdict = Literal["allowed", "refused", "failed"]
 SandboxState = Literal["starting", "running", "sleeping", "asleep", "destroying"]
 
 
@@ -84,6 +89,8 @@ class CreateSandbox(Request):
     sleep_after: int | None = None
     """Milliseconds of idleness after which the sandbox sleeps (an anonymous one is destroyed); 0: never."""
     lease: bool = False
+    egress: str | list[str] | None = None
+    """What it may reach: see `sandcove.wire.egress`; left out, a new one reaches nothing."""
 
 
 class Isolation(Answer):
@@ -116,10 +123,53 @@ class SandboxInfo(Answer):
     note: str | None = None
     """Why its room last ended, when nobody had asked for it; until it next sleeps."""
     tenant: str = "local"
+    egress: str | list[str] = "none"
+    """What it may reach."""
 
 
 class SandboxList(Answer):
     sandboxes: list[SandboxInfo]
+    count: int
+
+
+class SetEgress(Request):
+    """``PUT /v1/sandboxes/{id}/egress``."""
+
+    egress: str | list[str]
+
+
+class EgressEntry(Answer):
+    """A connection that a sandbox has asked for.
+
+    Attributes:
+        time: when.
+        host: as it was asked for; empty when what was asked is no host.
+        port: 0 when it is not known.
+        via: ``http``, ``connect``, ``socks5``.
+        verdict: ``allowed``, ``refused`` by a rule, or ``failed``: it was allowed, and could not be made.
+        reason: of what is not allowed.
+        address: what it was connected to.
+        sent: bytes out of the sandbox so far.
+        received: bytes into it so far.
+        ended: it is over.
+    """
+
+    time: str
+    host: str
+    port: int
+    via: str
+    verdict: Verdict
+    reason: str = ""
+    address: str = ""
+    sent: int = 0
+    received: int = 0
+    ended: bool = False
+
+
+class EgressLog(Answer):
+    """``GET /v1/sandboxes/{id}/egress/log``: the newest last."""
+
+    entries: list[EgressEntry]
     count: int
 
 

@@ -22,12 +22,14 @@ from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
 from sandcove.wire.models import (
     CreateSandbox,
+    EgressLog,
     ExposedPort,
     ExposePort,
     PortList,
     SandboxInfo,
     SandboxList,
     ServerInfo,
+    SetEgress,
 )
 
 __all__ = ["JSON", "AsyncClient", "answer", "raise_for_error"]
@@ -163,6 +165,15 @@ class AsyncClient:
     async def ports(self, sandbox_id: str) -> PortList:
         """The exposed ports of a sandbox."""
         return await self.call("GET", f"/v1/sandboxes/{sandbox_id}/ports", PortList, repeatable=True)
+
+    async def set_egress(self, sandbox_id: str, request: SetEgress) -> SandboxInfo:
+        """Changes what a sandbox may reach."""
+        target = f"/v1/sandboxes/{sandbox_id}/egress"
+        return await self.call("PUT", target, SandboxInfo, encode(request), repeatable=True)
+
+    async def egress_log(self, sandbox_id: str) -> EgressLog:
+        """What a sandbox asked for."""
+        return await self.call("GET", f"/v1/sandboxes/{sandbox_id}/egress/log", EgressLog, repeatable=True)
 
     # --- how they reach it ---
 

@@ -11,6 +11,7 @@ from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.client import AsyncClient
 from sandcove.client._async.code import AsyncCode
 from sandcove.client._async.commands import AsyncCommands
+from sandcove.client._async.egress import AsyncEgress
 from sandcove.client._async.git import AsyncGit
 from sandcove.client._async.ports import AsyncPorts
 from sandcove.client._async.processes import AsyncProcesses
@@ -18,6 +19,7 @@ from sandcove.client._async.session import AsyncSession
 from sandcove.client._async.transfer import AsyncTransfer
 from sandcove.client.check import (
     StrPath,
+    check_egress,
     check_env,
     check_flag,
     check_labels,
@@ -37,7 +39,7 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["AsyncSandbox", "async_list_sandboxes", "get_async_sandbox"]
 
 
-class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts):
+class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts, AsyncEgress):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
@@ -51,6 +53,8 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         labels: to find it by, see `async_list_sandboxes`. They take the place of those that it has.
         env: environment variables of everything in it, added to those that it has.
         sleep_after: seconds of idleness after which it sleeps, 0 for never; its files stay, its processes end.
+        egress: what it may reach: ``"none"`` (a new one's default), ``"public"``, or a list of presets (``"python"``,
+            ``"node"``, ``"git"``) and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -70,6 +74,7 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         sleep_after: float | None = None,
+        egress: str | Sequence[str] | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -82,6 +87,7 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
             env=check_env(env),
             sleep_after=check_seconds("sleep_after", sleep_after, zero="never"),
             lease=id is None,
+            egress=check_egress(egress),
         )
         self._agent = AsyncAgent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -244,6 +250,7 @@ def get_async_sandbox(
     labels: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     sleep_after: float | None = None,
+    egress: str | Sequence[str] | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -256,6 +263,7 @@ def get_async_sandbox(
         labels=labels,
         env=env,
         sleep_after=sleep_after,
+        egress=egress,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,

@@ -23,12 +23,14 @@ from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
 from sandcove.wire.models import (
     CreateSandbox,
+    EgressLog,
     ExposedPort,
     ExposePort,
     PortList,
     SandboxInfo,
     SandboxList,
     ServerInfo,
+    SetEgress,
 )
 
 __all__ = ["JSON", "Client", "answer", "raise_for_error"]
@@ -164,6 +166,15 @@ class Client:
     def ports(self, sandbox_id: str) -> PortList:
         """The exposed ports of a sandbox."""
         return self.call("GET", f"/v1/sandboxes/{sandbox_id}/ports", PortList, repeatable=True)
+
+    def set_egress(self, sandbox_id: str, request: SetEgress) -> SandboxInfo:
+        """Changes what a sandbox may reach."""
+        target = f"/v1/sandboxes/{sandbox_id}/egress"
+        return self.call("PUT", target, SandboxInfo, encode(request), repeatable=True)
+
+    def egress_log(self, sandbox_id: str) -> EgressLog:
+        """What a sandbox asked for."""
+        return self.call("GET", f"/v1/sandboxes/{sandbox_id}/egress/log", EgressLog, repeatable=True)
 
     # --- how they reach it ---
 

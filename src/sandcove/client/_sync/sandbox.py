@@ -12,6 +12,7 @@ from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import Client
 from sandcove.client._sync.code import Code
 from sandcove.client._sync.commands import Commands
+from sandcove.client._sync.egress import Egress
 from sandcove.client._sync.git import Git
 from sandcove.client._sync.ports import Ports
 from sandcove.client._sync.processes import Processes
@@ -19,6 +20,7 @@ from sandcove.client._sync.session import Session
 from sandcove.client._sync.transfer import Transfer
 from sandcove.client.check import (
     StrPath,
+    check_egress,
     check_env,
     check_flag,
     check_labels,
@@ -38,7 +40,7 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["Sandbox", "get_sandbox", "list_sandboxes"]
 
 
-class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
+class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
@@ -52,6 +54,8 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
         labels: to find it by, see `list_sandboxes`. They take the place of those that it has.
         env: environment variables of everything in it, added to those that it has.
         sleep_after: seconds of idleness after which it sleeps, 0 for never; its files stay, its processes end.
+        egress: what it may reach: ``"none"`` (a new one's default), ``"public"``, or a list of presets (``"python"``,
+            ``"node"``, ``"git"``) and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -71,6 +75,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         sleep_after: float | None = None,
+        egress: str | Sequence[str] | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -83,6 +88,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
             env=check_env(env),
             sleep_after=check_seconds("sleep_after", sleep_after, zero="never"),
             lease=id is None,
+            egress=check_egress(egress),
         )
         self._agent = Agent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -245,6 +251,7 @@ def get_sandbox(
     labels: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     sleep_after: float | None = None,
+    egress: str | Sequence[str] | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -257,6 +264,7 @@ def get_sandbox(
         labels=labels,
         env=env,
         sleep_after=sleep_after,
+        egress=egress,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,
