@@ -273,56 +273,53 @@ def test_the_ceiling_holds_whatever_the_sandbox_has(victim: Host) -> None:
     assert b"reached" in run(lambda: attempt("public"))
 
 
-# Of each: what is sent, where `G` is the good host and `V` the victim, and what a careless proxy makes of it.
-HEADS: dict[str, tuple[bytes, str]] = {
+# `G` is the port of the good host, `V` that of the victim.
+HEADS: dict[str, bytes] = {
     "a user before the host": (
         b"GET http://good.test:G@evil.test:V/ HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
         "evil.test",
     ),
-    "a backslash": (b"GET http://good.test:G\\@evil.test:V/ HTTP/1.1\r\nHost: good.test:G\r\n\r\n", "evil.test"),
-    "another Host": (b"GET http://good.test:G/ HTTP/1.1\r\nHost: evil.test:V\r\n\r\n", "evil.test"),
-    "two Hosts": (b"GET http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\nHost: evil.test:V\r\n\r\n", "evil.test"),
-    "no URL": (b"GET / HTTP/1.1\r\nHost: evil.test:V\r\n\r\n", "evil.test"),
-    "CONNECT with another Host": (b"CONNECT good.test:G HTTP/1.1\r\nHost: evil.test:V\r\n\r\n", "evil.test"),
-    "CONNECT with a user": (b"CONNECT good.test:G@evil.test:V HTTP/1.1\r\nHost: good.test:G\r\n\r\n", "evil.test"),
+    "a backslash": b"GET http://good.test:G\\@evil.test:V/ HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
+    "another Host": b"GET http://good.test:G/ HTTP/1.1\r\nHost: evil.test:V\r\n\r\n",
+    "two Hosts": b"GET http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\nHost: evil.test:V\r\n\r\n",
+    "no URL": b"GET / HTTP/1.1\r\nHost: evil.test:V\r\n\r\n",
+    "CONNECT with another Host": b"CONNECT good.test:G HTTP/1.1\r\nHost: evil.test:V\r\n\r\n",
+    "CONNECT with a user": b"CONNECT good.test:G@evil.test:V HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
     "CONNECT with a URL": (
         b"CONNECT http://evil.test:V/good.test:G HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
         "evil.test",
     ),
-    "CONNECT with a path": (b"CONNECT evil.test:V/good.test:G HTTP/1.1\r\nHost: good.test:G\r\n\r\n", "evil.test"),
-    "CONNECT with two ports": (b"CONNECT evil.test:V:G HTTP/1.1\r\nHost: good.test:G\r\n\r\n", "evil.test"),
-    "CONNECT without a port": (b"CONNECT evil.test HTTP/1.1\r\nHost: good.test:G\r\n\r\n", "evil.test"),
-    "CONNECT with a port too large": (b"CONNECT good.test:65616 HTTP/1.1\r\n\r\n", "good.test:80"),
-    "CONNECT with a line feed": (b"CONNECT evil.test:V\nX: good.test:G HTTP/1.1\r\n\r\n", "evil.test"),
-    "CONNECT with a NUL": (b"CONNECT evil.test\0.good.test:V HTTP/1.1\r\n\r\n", "evil.test"),
-    "CONNECT with a body": (b"CONNECT good.test:G HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", "a body"),
-    "an https URL": (b"GET https://evil.test:V/ HTTP/1.1\r\nHost: good.test:G\r\n\r\n", "evil.test"),
-    "a folded header": (b"GET http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\n X: y\r\n\r\n", "a header"),
+    "CONNECT with a path": b"CONNECT evil.test:V/good.test:G HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
+    "CONNECT with two ports": b"CONNECT evil.test:V:G HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
+    "CONNECT without a port": b"CONNECT evil.test HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
+    "CONNECT with a port too large": b"CONNECT good.test:65616 HTTP/1.1\r\n\r\n",
+    "CONNECT with a line feed": b"CONNECT evil.test:V\nX: good.test:G HTTP/1.1\r\n\r\n",
+    "CONNECT with a NUL": b"CONNECT evil.test\0.good.test:V HTTP/1.1\r\n\r\n",
+    "CONNECT with a body": b"CONNECT good.test:G HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
+    "an https URL": b"GET https://evil.test:V/ HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
+    "a folded header": b"GET http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\n X: y\r\n\r\n",
     "two lengths": (
-        b"POST http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n",
-        "a second request",
+        b"POST http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n"
     ),
     "a length and chunks": (
         b"POST http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\nContent-Length: 4\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET http://evil.test:V/ HTTP/1.1\r\nHost: evil.test:V\r\n\r\n",
-        "a second request",
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET http://evil.test:V/ HTTP/1.1\r\nHost: evil.test:V\r\n\r\n"
     ),
     "chunks under another name": (
-        b"POST http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-        "a second request",
+        b"POST http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"
     ),
     "a space before the colon": (
         b"GET http://good.test:G/ HTTP/1.1\r\nHost : evil.test\r\nHost: good.test:G\r\n\r\n",
         "evil",
     ),
-    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "another protocol"),
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("way", HEADS)
 def test_a_head_that_can_be_read_in_two_ways(good: Host, victim: Host, way: str) -> None:
     """Even where every host is allowed it goes nowhere; the same head, put right, does."""
-    sent, _ = HEADS[way]
+    sent = HEADS[way]
     data = re.sub(rb"\bG\b", b"%d" % good.port, re.sub(rb"\bV\b", b"%d" % victim.port, sent))
 
     async def attempt() -> None:
