@@ -275,20 +275,14 @@ def test_the_ceiling_holds_whatever_the_sandbox_has(victim: Host) -> None:
 
 # `G` is the port of the good host, `V` that of the victim.
 HEADS: dict[str, bytes] = {
-    "a user before the host": (
-        b"GET http://good.test:G@evil.test:V/ HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
-        "evil.test",
-    ),
+    "a user before the host": b"GET http://good.test:G@evil.test:V/ HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
     "a backslash": b"GET http://good.test:G\\@evil.test:V/ HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
     "another Host": b"GET http://good.test:G/ HTTP/1.1\r\nHost: evil.test:V\r\n\r\n",
     "two Hosts": b"GET http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\nHost: evil.test:V\r\n\r\n",
     "no URL": b"GET / HTTP/1.1\r\nHost: evil.test:V\r\n\r\n",
     "CONNECT with another Host": b"CONNECT good.test:G HTTP/1.1\r\nHost: evil.test:V\r\n\r\n",
     "CONNECT with a user": b"CONNECT good.test:G@evil.test:V HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
-    "CONNECT with a URL": (
-        b"CONNECT http://evil.test:V/good.test:G HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
-        "evil.test",
-    ),
+    "CONNECT with a URL": b"CONNECT http://evil.test:V/good.test:G HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
     "CONNECT with a path": b"CONNECT evil.test:V/good.test:G HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
     "CONNECT with two ports": b"CONNECT evil.test:V:G HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
     "CONNECT without a port": b"CONNECT evil.test HTTP/1.1\r\nHost: good.test:G\r\n\r\n",
@@ -308,10 +302,7 @@ HEADS: dict[str, bytes] = {
     "chunks under another name": (
         b"POST http://good.test:G/ HTTP/1.1\r\nHost: good.test:G\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"
     ),
-    "a space before the colon": (
-        b"GET http://good.test:G/ HTTP/1.1\r\nHost : evil.test\r\nHost: good.test:G\r\n\r\n",
-        "evil",
-    ),
+    "a space before the colon": b"GET http://good.test:G/ HTTP/1.1\r\nHost : evil.test\r\nHost: good.test:G\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
 

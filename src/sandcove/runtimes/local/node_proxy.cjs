@@ -28,7 +28,6 @@ if (proxy && !knowsProxies) {
       if (end < 0) return
       socket.removeListener('data', onData)
       socket.removeListener('error', fail)
-      socket.pause()
       const line = head.slice(0, head.indexOf('\r\n'))
       if (!/^HTTP\/1\.[01] 200 /.test(line)) return fail(Object.assign(new Error(line.slice(9)), { code: 'EPROXY' }))
       if (head.length > end + 4) socket.unshift(Buffer.from(head.slice(end + 4), 'latin1'))
