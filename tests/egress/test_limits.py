@@ -39,8 +39,9 @@ def test_connections_beyond_the_most_wait(host: Host) -> None:
     async def attempt() -> None:
         proxy, neighbour = Proxy("public", LOOPBACK), Proxy("public", LOOPBACK)
         held = [await asyncio.open_connection("127.0.0.1", proxy.port) for _ in range(outlet.MOST)]
-        while len(proxy.outlet.passages) < outlet.MOST:
-            await asyncio.sleep(0.005)
+        for reader, writer in held:
+            writer.write(b"\x05\x01\x00")
+            assert await reader.readexactly(2) == b"\x05\x00"
         assert not await ask(proxy.port, get(host.port), wait=0.2)
         assert b"reached" in await ask(neighbour.port, get(host.port))
         held.pop()[1].close()
@@ -76,10 +77,11 @@ def test_a_head_that_drips_is_cut(host: Host, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_name_server_that_is_silent_stops_nobody_else(host: Host) -> None:
-    silent = threading.Event()
+    silent, asked = threading.Event(), threading.Event()
 
     def names(name: str) -> list[str]:
         if name == "silent.test":
+            asked.set()
             silent.wait(5)
         return ["127.0.0.1"]
 
@@ -89,8 +91,7 @@ def test_a_name_server_that_is_silent_stops_nobody_else(host: Host) -> None:
             asyncio.ensure_future(ask(proxy.port, b"CONNECT silent.test:%d HTTP/1.1\r\n\r\n" % host.port, wait=3))
             for _ in range(4)
         ]
-        while not proxy.outlet.passages:
-            await asyncio.sleep(0.005)
+        assert await asyncio.to_thread(asked.wait, 5)
         assert b"reached" in await ask(proxy.port, get(host.port))
         silent.set()
         assert all(b" 200 " in came for came in await asyncio.gather(*waiting))

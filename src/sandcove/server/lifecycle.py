@@ -204,6 +204,7 @@ class Sandboxes:
                 sandbox.record.note = "its agent ended unexpectedly; see agent.log in its folder"
             if sandbox.room is not None:
                 sandbox.room = None
+                self.outlets.close(sandbox.record.uid)
                 sandbox.become(State.ASLEEP)
             tenant, uid = sandbox.record.tenant, sandbox.record.uid
             if limits.alive is not None:
