@@ -114,7 +114,7 @@ def test_a_name_is_looked_up_once_for_all_and_remembered(monkeypatch: pytest.Mon
         await resolver.addresses("a.test")
         assert asked == ["a.test"]
         for _ in range(2):
-            with pytest.raises(OSError, match="looked up|unknown"):
+            with pytest.raises(OSError, match=r"looked up|unknown"):
                 await resolver.addresses("none.test")
         assert asked == ["a.test", "none.test"]
         monkeypatch.setattr(resolve, "KEPT", 3)
