@@ -227,6 +227,7 @@ class Passage(asyncio.Protocol):
             may_name = self._may_name
         counts = (self._count_sent, self._count_received)
         tunnel = Tunnel(self._outlet.buffer, counts, may_name, self._tunnel_ended)
+        tunnel.inner.connection_made(self._transport)
         try:
             await self._loop.create_connection(lambda: tunnel.outer, sock=sock)
         except BaseException:
@@ -240,7 +241,7 @@ class Passage(asyncio.Protocol):
         self._transport.write(reply(DONE) if self._socks else b"HTTP/1.1 200 Connection established\r\n\r\n")
         first, self._buffer = bytes(self._buffer), bytearray()
         self._wait(IDLE)
-        tunnel.begin(self._transport, first)
+        tunnel.begin(first)
 
     def _may_name(self, name: bytes) -> bool:
         assert self.target is not None

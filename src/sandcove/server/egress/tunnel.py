@@ -109,10 +109,10 @@ class Tunnel:
         if may_name is not None:
             self.inner.look = self._look
 
-    def begin(self, inner: asyncio.Transport, first: bytes) -> None:
-        """The outer side is connected. `inner`'s bytes are for it from here on; `first` came already."""
+    def begin(self, first: bytes) -> None:
+        """Both sides are connected. The inner one's bytes are the tunnel's from here on; `first` came already."""
+        inner = self.inner.transport
         inner.set_protocol(self.inner)
-        self.inner.connection_made(inner)
         if first:
             self.inner.pass_on(first)
         if not inner.is_closing():
