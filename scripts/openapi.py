@@ -37,6 +37,7 @@ from sandcove.wire import WIRE_VERSION
 from sandcove.wire.answers import Error
 from sandcove.wire.code import RunCode
 from sandcove.wire.codec import encode
+from sandcove.wire.egress_log import SetEgress
 from sandcove.wire.git import CheckoutRequest
 from sandcove.wire.keys import SCOPES, CreateKey, CreateToken
 from sandcove.wire.models import (
@@ -68,6 +69,7 @@ EXAMPLES = [
     CreateKey(tenant="blue", scopes=["sandboxes"]),
     CreateToken(expires_in=600_000),
     ExposePort(port=8000, name="web"),
+    SetEgress(egress=["python", "example.com:443"]),
     UnexposePort(port=8000),
     Execute(command="echo hello"),
     StartProcess(command="sleep 1"),

@@ -25,6 +25,7 @@ from sandcove.client._sync.session import Session
 from sandcove.client.chart import Chart
 from sandcove.client.execution import CodeEvent, Execution, ExecutionError, Logs
 from sandcove.client.results import (
+    EgressEntry,
     ExecEvent,
     ExecResult,
     ExposedPort,
@@ -98,6 +99,7 @@ __all__ = [
     "ContainerNotReadyError",
     "ContextEndedError",
     "ContextNotFoundError",
+    "EgressEntry",
     "ExecEvent",
     "ExecResult",
     "Execution",

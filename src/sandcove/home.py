@@ -75,6 +75,10 @@ class Home:
         return self.path / "audit.log"
 
     @property
+    def egress_log(self) -> Path:
+        return self.path / "egress.log"
+
+    @property
     def registry(self) -> Path:
         return self.path / "registry.db"
 

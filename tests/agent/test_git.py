@@ -190,7 +190,7 @@ def test_a_target_that_is_there(session: Session, folder: str, remote: Remote) -
         ("open/repo.git", "0" * 40, "no branch, tag or commit"),
         ("auth/repo.git", None, "pass username and password"),
         ("http://127.0.0.1:9/x", None, "can't be reached. A sandbox has no network"),
-        ("https://host.invalid/team/x.git", None, "can't be reached. A sandbox has no network"),
+        ("https://host.invalid/team/x.git", None, "not in the egress of this sandbox"),
         ("git@host.invalid:team/x.git", None, "can't be reached. A sandbox has no network"),
     ],
 )

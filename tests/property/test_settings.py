@@ -31,6 +31,10 @@ def good(setting: Setting) -> st.SearchStrategy[Any]:
         return st.integers(1, 9)
     if setting.kind is config.URL:
         return st.from_regex(r"https?://[a-z]{1,10}(:[1-9][0-9]{0,3})?", fullmatch=True)
+    if setting.kind is config.EGRESS:
+        return st.sampled_from(["none", "public", "python, a.test"])
+    if setting.kind is config.ADDRESSES:
+        return st.sampled_from(["10.1.2.3:443", "fd00::/8, 10.0.0.0/8"])
     return st.from_regex(r"[a-z]{1,10}", fullmatch=True)
 
 

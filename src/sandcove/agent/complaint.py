@@ -26,11 +26,16 @@ _MEANINGS = {
     ): r"permission denied \(|host key verification failed|no matching host key",
     "there is no ssh in the sandbox; use an https URL": r"cannot run ssh|ssh: not found|ssh: no such file",
     (
-        "the remote can't be reached. A sandbox has no network but its own loopback unless it was given one; "
+        "the remote's host is not in the egress of this sandbox; allow it with egress= or set_egress, "
+        "or clone outside and copy the repository in by upload"
+    ): r"connect tunnel failed, response 403",
+    (
+        "the remote can't be reached. A sandbox has no network but its own loopback and what its egress allows; "
         "check the host and port too, or clone outside and copy the repository in by upload"
     ): (
         r"could not resolve|unable to look up|name or service not known|temporary failure in name|no route to host|"
-        r"network is unreachable|failed to connect|couldn't connect|unable to connect|connection (refused|timed out)"
+        r"network is unreachable|failed to connect|couldn't connect|unable to connect|connection (refused|timed out)|"
+        r"connect tunnel failed"
     ),
     "the remote's certificate was not accepted; check the URL and the sandbox's ca-certificates": r"ssl|certificate",
     "there is no repository at this URL; check its spelling": (

@@ -34,6 +34,7 @@ from sandcove.agent.memory import Memory
 from sandcove.agent.processes import Processes
 from sandcove.agent.sessions import HOME, Sessions
 from sandcove.agent.warmup import warm_up
+from sandcove.agent.way_out import way_out
 from sandcove.asgi import Listener, prepare, run
 from sandcove.errors import SandboxError
 from sandcove.wire.models import DEFAULT_SESSION
@@ -88,6 +89,7 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
         "SHELL": "/bin/bash",
         "LANG": "C.UTF-8",
         "TMPDIR": "/tmp",
+        **way_out(),
     }
 
     async def serve() -> None:

@@ -123,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     _running(run)
     run.add_argument("--upload", metavar="LOCAL:REMOTE", type=upload, action="append", default=[], help="copy in first")
     run.add_argument("--label", metavar="K=V", type=pair, action="append", default=[], help="label the sandbox")
+    run.add_argument("--egress", metavar="HOST", action="append", help=EGRESS)
     run.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help=WORDS)
 
     create = command("create", "sandboxes", "create a sandbox that stays, or wake it when it exists; prints its name")
@@ -132,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("--sleep-after", metavar="SECONDS", type=seconds, help="sleep when idle so long; 0: never")
     create.add_argument("--time-to-live", metavar="TIME", type=duration, help="destroy it so long from now")
     create.add_argument("--keep-alive", action="store_true", help="it never sleeps by itself")
+    create.add_argument("--egress", metavar="HOST", action="append", help=EGRESS)
     create.add_argument("--json", action="store_true", help="print all about it")
 
     execute = command(
@@ -187,6 +189,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+EGRESS = "what it may reach: none, public, python, node, git, or HOST[:PORT]; may be repeated"
 LIMITS = "at most: sandboxes, alive, execs (at once), rate (requests a second), burst; may be repeated"
 WORDS = "one word is a command for the shell; several are a program and its arguments, which no shell sees"
 

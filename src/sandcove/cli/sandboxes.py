@@ -46,6 +46,7 @@ def create(options: Namespace) -> int:
         sleep_after=options.sleep_after,
         keep_alive=options.keep_alive or None,
         time_to_live=options.time_to_live,
+        egress=options.egress,
     )
     sandbox.wake()
     print(encode(client().info(name)).decode() if options.json else name)

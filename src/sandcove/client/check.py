@@ -22,6 +22,7 @@ __all__ = [
     "check_context_id",
     "check_count",
     "check_cursor",
+    "check_egress",
     "check_encoding",
     "check_env",
     "check_env_changes",
@@ -84,6 +85,15 @@ def check_env_changes(value: object) -> dict[str, str | None]:
             changes[name] = None
     names.check_env(changes)
     return changes
+
+
+def check_egress(value: object) -> str | list[str] | None:
+    """What a sandbox may reach, or None."""
+    if value is None:
+        return None
+    from sandcove.wire import egress
+
+    return egress.check_egress(value)
 
 
 def check_labels(value: object) -> dict[str, str] | None:

@@ -9,12 +9,14 @@ from typing import Generic, Literal, TypeVar
 
 import msgspec
 
-from sandcove.wire import events, models
+from sandcove.wire import egress_log, events, models
+from sandcove.wire.egress_log import Verdict
 from sandcove.wire.git import Phase
 from sandcove.wire.models import Isolation, SandboxState
 from sandcove.wire.preview import Base
 
 __all__ = [
+    "EgressEntry",
     "ExecEvent",
     "ExecResult",
     "ExposedPort",
@@ -87,6 +89,49 @@ class ExposedPort(Result, frozen=True, kw_only=True):
             name=port.name,
             exposed_at=datetime.fromisoformat(port.exposed_at),
             public=port.public,
+        )
+
+
+class EgressEntry(Result, frozen=True, kw_only=True):
+    """A connection that a sandbox asked for.
+
+    Attributes:
+        time: when.
+        host: as it was asked for; empty when what was asked is no host.
+        port: 0 when it is not known.
+        via: ``http``, ``connect`` or ``socks5``.
+        verdict: ``allowed``, ``refused`` by a rule, or ``failed``: it was allowed, and could not be made.
+        reason: why it is not allowed, and what to do.
+        address: what it was connected to.
+        sent, received: bytes, so far.
+        ended: it is over.
+    """
+
+    time: datetime
+    host: str
+    port: int
+    via: str
+    verdict: Verdict
+    reason: str
+    address: str
+    sent: int
+    received: int
+    ended: bool
+
+    @classmethod
+    def of(cls, entry: egress_log.EgressEntry) -> EgressEntry:
+        """From the wire's form."""
+        return cls(
+            time=when(entry.time),
+            host=entry.host,
+            port=entry.port,
+            via=entry.via,
+            verdict=entry.verdict,
+            reason=entry.reason,
+            address=entry.address,
+            sent=entry.sent,
+            received=entry.received,
+            ended=entry.ended,
         )
 
 
@@ -271,6 +316,7 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
         expires_at: when it is destroyed, or None.
         isolation: what isolation it really has; None while it has not been started.
         note: why it last ended, when it did not end by itself.
+        egress: what it may reach.
     """
 
     id: str
@@ -285,6 +331,7 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     isolation: Isolation | None = None
     note: str | None = None
+    egress: str | list[str] = "none"
 
     @classmethod
     def of(cls, info: models.SandboxInfo) -> SandboxInfo:
@@ -302,6 +349,7 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
             runtime=info.runtime,
             isolation=info.isolation,
             note=info.note,
+            egress=info.egress,
         )
 
 

@@ -37,6 +37,7 @@ from sandcove.server.caller import LOCAL
 from sandcove.server.checks import checked
 from sandcove.server.config import Settings
 from sandcove.server.documents import document_routes
+from sandcove.server.egress_calls import egress_routes
 from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
@@ -163,7 +164,7 @@ class Server:
             self.leases.add(task)
             task.add_done_callback(self.leases.discard)
             return Lease(http, self.sandboxes, sandbox, _local(http), created)
-        return Created(self._shown(http, sandbox)) if created else Json(self._shown(http, sandbox))
+        return Created(self.shown(http, sandbox)) if created else Json(self.shown(http, sandbox))
 
     async def find(self, http: Request, query: WhichSandboxes) -> Json[SandboxList]:
         """The sandboxes."""
@@ -178,12 +179,12 @@ class Server:
                 raise InvalidRequestError(f"label={text[:80]!r} is not understood; filter by label=NAME=VALUE")
             labels[name] = value
         found = self.sandboxes.find(labels, tenant)
-        infos = [self._shown(http, sandbox) for sandbox in found]
+        infos = [self.shown(http, sandbox) for sandbox in found]
         return Json(SandboxList(sandboxes=infos, count=len(infos)))
 
     async def get(self, http: Request) -> Json[SandboxInfo]:
         """A sandbox, as it is."""
-        return Json(self._shown(http, self.named(http)))
+        return Json(self.shown(http, self.named(http)))
 
     async def destroy(self, http: Request) -> Json[Destroyed]:
         """Destroys a sandbox with its files."""
@@ -195,7 +196,7 @@ class Server:
         """Wakes a sandbox, if it sleeps."""
         sandbox = self.named(http)
         await self._wake(http, sandbox)
-        return Json(self._shown(http, sandbox))
+        return Json(self.shown(http, sandbox))
 
     async def _wake(self, http: Request, sandbox: Sandbox) -> None:
         await self.sandboxes.wake(sandbox, self.quotas.of(caller_of(http.scope)))
@@ -204,13 +205,13 @@ class Server:
         """Puts a sandbox to sleep: its processes end, its files stay."""
         sandbox = self.named(http)
         await self.sandboxes.sleep(sandbox)
-        return Json(self._shown(http, sandbox))
+        return Json(self.shown(http, sandbox))
 
     async def set_time_to_live(self, http: Request, spec: SetTimeToLive) -> Json[SandboxInfo]:
         """Moves the end of a sandbox: it is destroyed when this time from now is over."""
         sandbox = self.named(http)
         self.sandboxes.set_time_to_live(sandbox, spec.time_to_live)
-        return Json(self._shown(http, sandbox))
+        return Json(self.shown(http, sandbox))
 
     async def create_token(self, http: Request, spec: CreateToken) -> Created[TokenCreated]:
         """Makes a token that is good for this sandbox alone."""
@@ -253,7 +254,8 @@ class Server:
         """The sandbox that a request's path names."""
         return self.sandboxes.get(http.path_params["id"], caller_of(http.scope))
 
-    def _shown(self, http: Request, sandbox: Sandbox) -> SandboxInfo:
+    def shown(self, http: Request, sandbox: Sandbox) -> SandboxInfo:
+        """What the caller is told of a sandbox."""
         return self.sandboxes.info(sandbox, local=_local(http))
 
     def routes(self) -> list[Call | BaseRoute]:
@@ -273,6 +275,7 @@ class Server:
             Call("POST", "/v1/sandboxes/{id}/sleep", self.sleep, [*UNNAMED, *WAKING]),
             Call("POST", "/v1/sandboxes/{id}/tokens", self.create_token, UNNAMED),
             Call("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live, UNNAMED),
+            *egress_routes(self),
             *port_routes(self),
             *document_routes(),
             *health_routes(self),

@@ -42,7 +42,7 @@ class Audit:
         caller: Caller | None = scope["state"].get("caller")
         if caller is None or scope["method"] in _READING:
             return
-        self._write(
+        self.write(
             {
                 "time": timestamp(),
                 "tenant": caller.tenant,
@@ -55,7 +55,7 @@ class Audit:
             }
         )
 
-    def _write(self, content: dict[str, object]) -> None:
+    def write(self, content: dict[str, object]) -> None:
         line = encode(content) + b"\n"
         try:
             if self._size + len(line) > self._max_size:

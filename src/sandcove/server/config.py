@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from sandcove.errors import InvalidRequestError
+from sandcove.server.egress.addresses import parse_exempt
+from sandcove.wire.egress import parse_egress
 
 __all__ = ["CONFIG", "SETTINGS", "Setting", "Settings", "load"]
 
@@ -80,6 +82,23 @@ def _path(value: Any) -> Path | None:
     return Path(value).absolute() if value else None
 
 
+def _egress(value: Any) -> str:
+    words = str(value).replace(",", " ").split()
+    try:
+        parse_egress(words)
+    except InvalidRequestError as error:
+        raise ValueError(f"none, public, or hosts and presets, with commas between them: {error}") from None
+    return ", ".join(words) or "none"
+
+
+def _addresses(value: Any) -> str:
+    try:
+        parse_exempt(str(value))
+    except ValueError as error:
+        raise ValueError(f"addresses or networks, with a port or without: 10.1.2.3:443, fd00::/8 ({error})") from None
+    return str(value)
+
+
 def _choice(*options: str) -> Kind:
     def read(value: Any) -> str:
         if value not in options:
@@ -89,6 +108,8 @@ def _choice(*options: str) -> Kind:
     return Kind("|".join(options), (str,), read, options)
 
 
+EGRESS = Kind("HOSTS", (str,), _egress)
+ADDRESSES = Kind("ADDRESSES", (str,), _addresses)
 URL = Kind("URL", (str,), _preview_url)
 SECONDS = Kind("SECONDS", (int, float), _seconds)
 TEXT = Kind("TEXT", (str,), _text)
@@ -131,6 +152,14 @@ class Settings:
         "where previews are, such as `https://preview.example.com`, whose names below (`*.`) lead to `host`",
     ] = ""
     log_format: Annotated[str, _choice("text", "json"), "how the server logs to its standard error"] = "text"
+    egress_ceiling: Annotated[
+        str, EGRESS, "what sandboxes may reach at most, whatever they ask for: `none`, `public`, or hosts and presets"
+    ] = "public"
+    egress_private: Annotated[
+        str,
+        ADDRESSES,
+        "addresses that sandboxes may reach although they are not public, such as those of a mirror: `10.1.2.3:443`",
+    ] = ""
     stop_grace: Annotated[float, SECONDS, "seconds that running calls have to end when the server is told to stop"] = (
         5.0
     )

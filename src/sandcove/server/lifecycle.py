@@ -9,7 +9,6 @@ import errno
 import logging
 import secrets
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,12 +26,15 @@ from sandcove.home import Home
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
 from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.config import Settings
+from sandcove.server.egress.outlets import Outlets
+from sandcove.server.lives import MAX_TIME, Lives, is_over, over_since
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
 from sandcove.server.sandbox import Sandbox
 from sandcove.server.seats import Seats
 from sandcove.server.states import State
 from sandcove.wire.clock import timestamp
+from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.keys import Limits
 from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
@@ -42,11 +44,6 @@ __all__ = ["UNNAMED", "Sandbox", "Sandboxes"]
 UNNAMED = (SecurityError, SandboxNotFoundError)
 """What a call may end in that names no sandbox of its caller."""
 
-MAX_TIME = 10**12
-"""Milliseconds: some thirty years."""
-MOST_REMEMBERED = 1000
-"""Sandboxes whose time is over: of so many whoever asks is told so."""
-
 NO_LIMITS = Limits()
 
 _log = logging.getLogger("sandcove.server")
@@ -55,16 +52,16 @@ _log = logging.getLogger("sandcove.server")
 class Sandboxes:
     """All of them."""
 
-    def __init__(self, home: Home, runtime: Runtime, registry: Registry, settings: Settings) -> None:
+    def __init__(self, home: Home, runtime: Runtime, registry: Registry, outlets: Outlets, settings: Settings) -> None:
         self._home = home
         self._runtime = runtime
         self._registry = registry
+        self.outlets = outlets
         self._sleep_after = int(settings.sleep_after * 1000)
-        self._longest_life = int(settings.longest_life * 1000)
+        self._lives = Lives(settings.longest_life)
         self._all: dict[tuple[str, str], Sandbox] = {}
         self._by_uid: dict[str, Sandbox] = {}
         self._seats = Seats(settings.most_alive, lambda: list(self._all.values()), self.sleep)
-        self._over: dict[tuple[str, str], str] = {}
         self.changed = asyncio.Event()
         """Set when a sandbox starts or ends to run."""
         self.lives_changed = asyncio.Event()
@@ -75,9 +72,9 @@ class Sandboxes:
     async def restore(self) -> None:
         """After a start: named sandboxes are asleep; what was anonymous, half destroyed, unknown or over is removed."""
         for record in self._registry.all():
-            if record.anonymous or record.destroying or _is_over(record):
-                if _is_over(record):
-                    self._remember(record)
+            if record.anonymous or record.destroying or is_over(record):
+                if is_over(record):
+                    self._lives.remember(record)
                 await self._runtime.delete(self._home.sandbox(record.uid))
                 self._registry.remove(record.uid)
             else:
@@ -97,7 +94,7 @@ class Sandboxes:
         check_sandbox_id(sandbox_id)
         found = self._all.get((caller.tenant, sandbox_id))
         if found is None or caller.sandbox not in (None, found.record.uid):
-            over = self._over.get((caller.tenant, sandbox_id)) if found is None else None
+            over = self._lives.why_gone(caller.tenant, sandbox_id) if found is None else None
             why = "does not exist" if over is None else f"was destroyed: {over}"
             raise SandboxNotFoundError(f"sandbox {sandbox_id!r} {why}; create it first")
         return found
@@ -156,6 +153,7 @@ class Sandboxes:
             isolation=room.isolation if room is not None else None,
             agent_socket=str(sandbox.socket) if room is not None and local else None,
             note=record.note,
+            egress=parse_egress(record.egress).value,
         )
 
     # --- changing ---------------------------------------------------------------------------------------
@@ -172,18 +170,19 @@ class Sandboxes:
         check_env(spec.env or {})
         if spec.sleep_after is not None and not 0 <= spec.sleep_after <= MAX_TIME:
             raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_TIME}")
-        self._end_of_life(spec.time_to_live)
+        self._lives.end_of(spec.time_to_live)
+        egress = None if spec.egress is None else self.outlets.check(spec.egress)
         while True:
             sandbox = None if spec.id is None else self._all.get((caller.tenant, spec.id))
             created = sandbox is None
             if sandbox is None:
-                sandbox = self._add(spec, caller.tenant, limits)
+                sandbox = self._add(spec, caller.tenant, limits, egress)
             try:
                 await self.wake(sandbox, limits)
                 if spec.env:
                     await ask(sandbox.socket, "POST", "/api/env", {"env": spec.env})
                 if not created:
-                    self._change(sandbox, spec)
+                    self._change(sandbox, spec, egress)
             except SandboxNotFoundError:
                 # It was destroyed while this call waited for it.
                 continue
@@ -214,6 +213,7 @@ class Sandboxes:
                 sandbox.record.note = "its agent ended unexpectedly; see agent.log in its folder"
             if sandbox.room is not None:
                 sandbox.room = None
+                self.outlets.close(sandbox.record.uid)
                 sandbox.become(State.ASLEEP)
             self._check_alive(sandbox.record.tenant, limits)
             async with self._seats.one():
@@ -227,6 +227,8 @@ class Sandboxes:
                 sandbox.become(State.ASLEEP)
                 raise
             sandbox.room = room
+            record = sandbox.record
+            self.outlets.open(uid, record.tenant, record.id, record.egress, room.way_out())
             sandbox.become(State.RUNNING)
             self.counts["woken"] += 1
             room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
@@ -307,13 +309,13 @@ class Sandboxes:
     async def destroy(self, sandbox: Sandbox, *, if_over: bool = False) -> None:
         """Ends it and deletes all of it. Repeating it is harmless. With `if_over` only if its time to live is over."""
         async with sandbox.turn:
-            if sandbox.state is State.DESTROYING or (if_over and not _is_over(sandbox.record)):
+            if sandbox.state is State.DESTROYING or (if_over and not is_over(sandbox.record)):
                 return
             self._registry.put(dataclasses.replace(sandbox.record, destroying=True))
             sandbox.record.destroying = True
             if if_over:
-                sandbox.record.note = _over_since(sandbox.record)
-                self._remember(sandbox.record)
+                sandbox.record.note = over_since(sandbox.record)
+                self._lives.remember(sandbox.record)
             if sandbox.room is not None:
                 await self._end_room(sandbox)
             sandbox.become(State.DESTROYING)
@@ -323,6 +325,7 @@ class Sandboxes:
                 self._registry.remove(sandbox.record.uid)
                 self._all.pop((sandbox.record.tenant, sandbox.record.id), None)
                 self._by_uid.pop(sandbox.record.uid, None)
+                self.outlets.forget(sandbox.record.uid)
                 self.counts["destroyed"] += 1
                 sandbox.destroyed.set()
 
@@ -332,31 +335,18 @@ class Sandboxes:
         Raises:
             InvalidRequestError: the server lets no sandbox live so long.
         """
-        ends_at = self._end_of_life(milliseconds)
+        ends_at = self._lives.end_of(milliseconds)
         _still_there(sandbox)
         sandbox.record.expires_at = ends_at
         self._registry.put(sandbox.record)
         self.lives_changed.set()
 
-    def _end_of_life(self, milliseconds: int | None) -> float | None:
-        """When a life that begins now ends."""
-        longest = self._longest_life
-        if milliseconds is None:
-            milliseconds = longest
-        if not 0 <= milliseconds <= MAX_TIME:
-            raise InvalidRequestError(f"timeToLive is {milliseconds} ms; give 0 (for good) to {MAX_TIME}")
-        if longest and not 0 < milliseconds <= longest:
-            raise InvalidRequestError(
-                f"timeToLive is {milliseconds} ms{'' if milliseconds else ' (for good)'}; this server takes at most "
-                f"{longest} ms (longest_life), which can be set again before the time is over"
-            )
-        return time.time() + milliseconds / 1000 if milliseconds else None
-
-    def _remember(self, record: Record) -> None:
-        """Who asks for it is told that its time was over."""
-        self._over[record.tenant, record.id] = _over_since(record)
-        if len(self._over) > MOST_REMEMBERED:
-            del self._over[next(iter(self._over))]
+    def set_egress(self, sandbox: Sandbox, policy: Policy) -> None:
+        """What it may reach, from now on."""
+        _still_there(sandbox)
+        sandbox.record.egress = list(policy.words)
+        self._registry.put(sandbox.record)
+        self.outlets.change(sandbox.record.uid, policy)
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
         """Notes that it was active just now."""
@@ -379,7 +369,7 @@ class Sandboxes:
         except SandboxError as error:
             _log.warning("sandbox %s did not close cleanly: %s", sandbox.record.uid, error)
 
-    def _add(self, spec: CreateSandbox, tenant: str, limits: Limits) -> Sandbox:
+    def _add(self, spec: CreateSandbox, tenant: str, limits: Limits, egress: Policy | None) -> Sandbox:
         if limits.sandboxes is not None:
             count = sum(s.record.tenant == tenant for s in self._all.values())
             if count >= limits.sandboxes:
@@ -400,10 +390,11 @@ class Sandboxes:
             sleep_after=self._sleep_after if spec.sleep_after is None else spec.sleep_after,
             labels=dict(spec.labels or {}),
             keep_alive=bool(spec.keep_alive),
-            expires_at=self._end_of_life(spec.time_to_live),
+            expires_at=self._lives.end_of(spec.time_to_live),
+            egress=list(egress.words) if egress is not None else [],
         )
         self._registry.put(record)
-        self._over.pop((tenant, record.id), None)
+        self._lives.forget(record)
         self.lives_changed.set()
         self.counts["created"] += 1
         return self._put(record)
@@ -413,7 +404,7 @@ class Sandboxes:
         self._all[record.tenant, record.id] = self._by_uid[record.uid] = sandbox
         return sandbox
 
-    def _change(self, sandbox: Sandbox, spec: CreateSandbox) -> None:
+    def _change(self, sandbox: Sandbox, spec: CreateSandbox, egress: Policy | None) -> None:
         _still_there(sandbox)
         record = sandbox.record
         before = dataclasses.replace(record)
@@ -424,9 +415,13 @@ class Sandboxes:
         if spec.keep_alive is not None:
             record.keep_alive = spec.keep_alive
         if spec.time_to_live is not None:
-            record.expires_at = self._end_of_life(spec.time_to_live)
+            record.expires_at = self._lives.end_of(spec.time_to_live)
+        if egress is not None:
+            record.egress = list(egress.words)
         if record != before:
             self._registry.put(record)
+            if egress is not None and record.egress != before.egress:
+                self.outlets.change(record.uid, egress)
             self.changed.set()
             self.lives_changed.set()
 
@@ -434,6 +429,7 @@ class Sandboxes:
         room = sandbox.room
         assert room is not None
         sandbox.become(State.SLEEPING)
+        self.outlets.close(sandbox.record.uid)
         await room.end()
         if sandbox.state is State.SLEEPING:
             sandbox.room = None
@@ -444,6 +440,7 @@ class Sandboxes:
         if sandbox.room is not room:
             return
         sandbox.room = None
+        self.outlets.close(sandbox.record.uid)
         self.changed.set()
         if sandbox.state is State.RUNNING:
             _log.warning("the room of sandbox %s is gone: %s", sandbox.record.uid, why)
@@ -454,14 +451,6 @@ class Sandboxes:
 
 def _made_up() -> str:
     return f"sb-{secrets.token_hex(8)}"
-
-
-def _is_over(record: Record) -> bool:
-    return record.expires_at is not None and record.expires_at <= time.time()
-
-
-def _over_since(record: Record) -> str:
-    return f"its time to live was over at {timestamp(record.expires_at)}"
 
 
 def _answers(path: Path) -> bool:

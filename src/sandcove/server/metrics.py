@@ -76,3 +76,16 @@ class Metrics:
         for direction, number in self._traffic.items():
             relayed.add_metric([direction], number)
         yield relayed
+        counts = self._sandboxes.outlets.counts
+        verdicts = CounterMetricFamily(
+            "sandcove_egress_connections", "Connections that sandboxes asked for, by verdict.", labels=["verdict"]
+        )
+        for verdict in ("allowed", "refused", "failed"):
+            verdicts.add_metric([verdict], counts[verdict])
+        yield verdicts
+        through = CounterMetricFamily(
+            "sandcove_egress_bytes", "Bytes that left and reached sandboxes.", labels=["direction"]
+        )
+        for direction, name in (("out", "sent"), ("in", "received")):
+            through.add_metric([direction], counts[name])
+        yield through

@@ -32,6 +32,7 @@ class Record:
     uid: str = ""
     keep_alive: bool = False
     expires_at: float | None = None
+    egress: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.uid = self.uid or self.id
@@ -46,7 +47,7 @@ class Registry:
     def all(self) -> list[Record]:
         rows = self._database.rows(
             "select uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, "
-            "keep_alive, expires_at from sandboxes"
+            "keep_alive, expires_at, egress from sandboxes"
         )
         return [
             Record(
@@ -62,6 +63,7 @@ class Registry:
                 note=row[9],
                 keep_alive=bool(row[10]),
                 expires_at=row[11],
+                egress=msgspec.json.decode(row[12], type=list[str]),
             )
             for row in rows
         ]
@@ -71,7 +73,7 @@ class Registry:
         self._database.write(
             "insert or replace into sandboxes "
             "(uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, "
-            "keep_alive, expires_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "keep_alive, expires_at, egress) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.uid,
                 record.tenant,
@@ -85,6 +87,7 @@ class Registry:
                 record.note,
                 record.keep_alive,
                 record.expires_at,
+                msgspec.json.encode(record.egress).decode(),
             ),
         )
 

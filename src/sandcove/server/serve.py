@@ -21,6 +21,7 @@ from sandcove.server.audit import Audit
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
 from sandcove.server.database import Database
+from sandcove.server.egress.outlets import Outlets
 from sandcove.server.keys import Keys
 from sandcove.server.leftovers import clear_up
 from sandcove.server.lifecycle import Sandboxes
@@ -70,7 +71,9 @@ async def _serve(
 ) -> None:
     runtime = LocalRuntime(home, zygote=zygote)
     database = Database(home.registry)
-    sandboxes = Sandboxes(home, runtime, Registry(database), settings)
+    verdicts = Audit(home.egress_log)
+    outlets = Outlets(settings.egress_ceiling, settings.egress_private, verdicts)
+    sandboxes = Sandboxes(home, runtime, Registry(database), outlets, settings)
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     audit = Audit(home.audit_log)
@@ -156,6 +159,7 @@ async def _serve(
         await runtime.close()
         database.close()
         audit.close()
+        verdicts.close()
     _log.info("stopped")
 
 

@@ -89,6 +89,8 @@ class CreateSandbox(Request):
     time_to_live: int | None = None
     """Milliseconds from now after which the sandbox is destroyed; 0: it lives for good."""
     lease: bool = False
+    egress: str | list[str] | None = None
+    """What it may reach: see `sandcove.wire.egress`; left out, a new one reaches nothing."""
 
 
 class Isolation(Answer):
@@ -125,6 +127,8 @@ class SandboxInfo(Answer):
     tenant: str = "local"
     keep_alive: bool = False
     expires_at: str | None = None
+    egress: str | list[str] = "none"
+    """What it may reach."""
 
 
 class SetTimeToLive(Request):

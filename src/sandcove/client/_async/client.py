@@ -18,6 +18,7 @@ from sandcove.errors import SandboxError, SandboxNetworkError, ServiceUnavailabl
 from sandcove.home import Home
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.codec import decoder_of, encode
+from sandcove.wire.egress_log import EgressLog, SetEgress
 from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
 from sandcove.wire.models import (
@@ -169,6 +170,15 @@ class AsyncClient:
     async def ports(self, sandbox_id: str) -> PortList:
         """The exposed ports of a sandbox."""
         return await self.call("GET", f"/v1/sandboxes/{sandbox_id}/ports", PortList, repeatable=True)
+
+    async def set_egress(self, sandbox_id: str, request: SetEgress) -> SandboxInfo:
+        """Changes what a sandbox may reach."""
+        target = f"/v1/sandboxes/{sandbox_id}/egress"
+        return await self.call("PUT", target, SandboxInfo, encode(request), repeatable=True)
+
+    async def egress_log(self, sandbox_id: str) -> EgressLog:
+        """What a sandbox asked for."""
+        return await self.call("GET", f"/v1/sandboxes/{sandbox_id}/egress/log", EgressLog, repeatable=True)
 
     # --- how they reach it ---
 

@@ -11,6 +11,7 @@ from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.client import AsyncClient
 from sandcove.client._async.code import AsyncCode
 from sandcove.client._async.commands import AsyncCommands
+from sandcove.client._async.egress import AsyncEgress
 from sandcove.client._async.git import AsyncGit
 from sandcove.client._async.ports import AsyncPorts
 from sandcove.client._async.processes import AsyncProcesses
@@ -18,6 +19,7 @@ from sandcove.client._async.session import AsyncSession
 from sandcove.client._async.transfer import AsyncTransfer
 from sandcove.client.check import (
     StrPath,
+    check_egress,
     check_env,
     check_flag,
     check_labels,
@@ -37,7 +39,7 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["AsyncSandbox", "async_list_sandboxes", "get_async_sandbox"]
 
 
-class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts):
+class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts, AsyncEgress):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
@@ -54,6 +56,8 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         keep_alive: only `sleep` puts it to sleep, whatever `sleep_after` is: for a service that has to run.
         time_to_live: seconds after the first call of this object at which it is destroyed, in use or not; see
             `set_time_to_live`.
+        egress: what it may reach: ``"none"`` (a new one's default), ``"public"``, or a list of presets (``"python"``,
+            ``"node"``, ``"git"``) and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -75,6 +79,7 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         sleep_after: float | None = None,
         keep_alive: bool | None = None,
         time_to_live: float | None = None,
+        egress: str | Sequence[str] | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -89,6 +94,7 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
             keep_alive=None if keep_alive is None else check_flag("keep_alive", keep_alive),
             time_to_live=check_seconds("time_to_live", time_to_live, zero="a life for good"),
             lease=id is None,
+            egress=check_egress(egress),
         )
         self._agent = AsyncAgent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -263,6 +269,7 @@ def get_async_sandbox(
     sleep_after: float | None = None,
     keep_alive: bool | None = None,
     time_to_live: float | None = None,
+    egress: str | Sequence[str] | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -277,6 +284,7 @@ def get_async_sandbox(
         sleep_after=sleep_after,
         keep_alive=keep_alive,
         time_to_live=time_to_live,
+        egress=egress,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,

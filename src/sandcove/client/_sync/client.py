@@ -19,6 +19,7 @@ from sandcove.errors import SandboxError, SandboxNetworkError, ServiceUnavailabl
 from sandcove.home import Home
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.codec import decoder_of, encode
+from sandcove.wire.egress_log import EgressLog, SetEgress
 from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
 from sandcove.wire.models import (
@@ -170,6 +171,15 @@ class Client:
     def ports(self, sandbox_id: str) -> PortList:
         """The exposed ports of a sandbox."""
         return self.call("GET", f"/v1/sandboxes/{sandbox_id}/ports", PortList, repeatable=True)
+
+    def set_egress(self, sandbox_id: str, request: SetEgress) -> SandboxInfo:
+        """Changes what a sandbox may reach."""
+        target = f"/v1/sandboxes/{sandbox_id}/egress"
+        return self.call("PUT", target, SandboxInfo, encode(request), repeatable=True)
+
+    def egress_log(self, sandbox_id: str) -> EgressLog:
+        """What a sandbox asked for."""
+        return self.call("GET", f"/v1/sandboxes/{sandbox_id}/egress/log", EgressLog, repeatable=True)
 
     # --- how they reach it ---
 

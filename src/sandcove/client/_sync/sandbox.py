@@ -12,6 +12,7 @@ from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import Client
 from sandcove.client._sync.code import Code
 from sandcove.client._sync.commands import Commands
+from sandcove.client._sync.egress import Egress
 from sandcove.client._sync.git import Git
 from sandcove.client._sync.ports import Ports
 from sandcove.client._sync.processes import Processes
@@ -19,6 +20,7 @@ from sandcove.client._sync.session import Session
 from sandcove.client._sync.transfer import Transfer
 from sandcove.client.check import (
     StrPath,
+    check_egress,
     check_env,
     check_flag,
     check_labels,
@@ -38,7 +40,7 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["Sandbox", "get_sandbox", "list_sandboxes"]
 
 
-class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
+class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
@@ -55,6 +57,8 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
         keep_alive: only `sleep` puts it to sleep, whatever `sleep_after` is: for a service that has to run.
         time_to_live: seconds after the first call of this object at which it is destroyed, in use or not; see
             `set_time_to_live`.
+        egress: what it may reach: ``"none"`` (a new one's default), ``"public"``, or a list of presets (``"python"``,
+            ``"node"``, ``"git"``) and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -76,6 +80,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
         sleep_after: float | None = None,
         keep_alive: bool | None = None,
         time_to_live: float | None = None,
+        egress: str | Sequence[str] | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -90,6 +95,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
             keep_alive=None if keep_alive is None else check_flag("keep_alive", keep_alive),
             time_to_live=check_seconds("time_to_live", time_to_live, zero="a life for good"),
             lease=id is None,
+            egress=check_egress(egress),
         )
         self._agent = Agent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -264,6 +270,7 @@ def get_sandbox(
     sleep_after: float | None = None,
     keep_alive: bool | None = None,
     time_to_live: float | None = None,
+    egress: str | Sequence[str] | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -278,6 +285,7 @@ def get_sandbox(
         sleep_after=sleep_after,
         keep_alive=keep_alive,
         time_to_live=time_to_live,
+        egress=egress,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,

@@ -19,9 +19,12 @@ import msgspec
 
 from sandcove import linux, seccomp
 from sandcove.runtimes.local.plan import Entry
+from sandcove.wire.egress import PROXY_HOST, PROXY_PORT
 
-__all__ = ["ROOM", "enter"]
+__all__ = ["ROOM", "WAY_OUT", "enter"]
 
+WAY_OUT = b"way out"
+"""The word on the channel with which the socket comes that the server listens on inside."""
 ROOM = (
     linux.CLONE_NEWUSER
     | linux.CLONE_NEWPID
@@ -62,6 +65,8 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         for mount, place in zip(mounts, entry.attach, strict=True):
             linux.attach_mount(mount, place)
             os.close(mount)
+        with socket.create_server((PROXY_HOST, PROXY_PORT)) as way_out:
+            socket.send_fds(channel, [WAY_OUT], [way_out.fileno()])
         # User code gets no user namespace of its own: in one it would have every capability.
         with open("/proc/sys/user/max_user_namespaces", "w") as limit:
             limit.write("0")

@@ -55,10 +55,19 @@ class LocalRoom:
         self._pidfds: set[int] = set()
         self._hold = -1
         self._channel: socket.socket | None = None
+        self._way_out: socket.socket
         self._dials: Dials
 
     async def connect(self, port: int, wait: float = 0.0) -> socket.socket:
         return await self._dials.connect(port, wait)
+
+    def hold_way_out(self, listener: socket.socket) -> None:
+        """The socket that listens inside is there, before any of the sandbox's code runs."""
+        self._way_out = listener
+        self.ended.add_done_callback(lambda _: listener.close())
+
+    def way_out(self) -> socket.socket:
+        return self._way_out.dup()
 
     async def end(self) -> None:
         self.let_go("it was ended")
@@ -255,7 +264,10 @@ class LocalRuntime:
             finally:
                 for mount in mounts:
                     os.close(mount)
-            word = await receive(channel, OPEN_TIMEOUT)
+            word, way_out = await receive(channel, OPEN_TIMEOUT)
+            if way_out is not None:
+                room.hold_way_out(socket.socket(fileno=way_out))
+                word, _ = await receive(channel, OPEN_TIMEOUT)
             if word != b"ready":
                 reason = word.decode(errors="replace") or "it ended while it started; see agent.log"
                 raise HostUnsupportedError(f"the agent could not enter its room: {reason}; run sandcove doctor")

@@ -17,7 +17,7 @@ from sandcove.runtimes.local.plan import ROOT_LINKS
 
 __all__ = ["make_etc", "make_root"]
 
-_VERSION = "1"
+_VERSION = "2"
 _FOLDERS = {
     "dev": 0o755,
     "etc": 0o755,
@@ -70,6 +70,8 @@ _FROM_HOST = (
     "timezone",
 )
 """Below /etc: what programs in /usr need, and nothing that could hold a secret."""
+_NODE_PROXY = Path(__file__).with_name("node_proxy.cjs")
+"""What Node.js that knows no proxy by itself loads first; see `sandcove.agent.way_out`."""
 _FROM_HOST_PATTERNS = ("java-*", "perl", "python3*")
 
 
@@ -98,7 +100,7 @@ def make_etc(templates: Path) -> Path:
     sources = [etc / name for name in _FROM_HOST if (etc / name).exists()]
     for pattern in _FROM_HOST_PATTERNS:
         sources += sorted(etc.glob(pattern))
-    digest = hashlib.sha256(_VERSION.encode())
+    digest = hashlib.sha256(_VERSION.encode() + _NODE_PROXY.read_bytes())
     for source in sources:
         status = source.stat()
         digest.update(f"{source} {status.st_mtime_ns} {status.st_size}\n".encode())
@@ -118,6 +120,10 @@ def _fill(layer: Path, sources: list[Path]) -> None:
     for name, text in _FILES.items():
         (layer / name).write_text(text)
         (layer / name).chmod(0o644)
+    (layer / "sandcove").mkdir(mode=0o755)
+    proxy = layer / "sandcove" / "proxy.cjs"
+    proxy.write_bytes(_NODE_PROXY.read_bytes())
+    proxy.chmod(0o644)
     for source in sources:
         target = layer / source.relative_to("/etc")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -204,8 +204,8 @@ def sweep(folder: str) -> None:
                     os.kill(int(name), signal.SIGKILL)
 
 
-async def receive(channel: socket.socket, timeout: float) -> bytes:
-    """The next word of the agent; empty at its end.
+async def receive(channel: socket.socket, timeout: float) -> tuple[bytes, int | None]:
+    """The next word of the agent, empty at its end, and the descriptor that came with it.
 
     Raises:
         SandboxError: none came within `timeout` seconds.
@@ -213,9 +213,25 @@ async def receive(channel: socket.socket, timeout: float) -> bytes:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
-            return await loop.sock_recv(channel, 4096)
+            while True:
+                try:
+                    data, fds = linux.receive_fds(channel, 4096, 1)
+                except BlockingIOError:
+                    came: asyncio.Future[None] = loop.create_future()
+                    loop.add_reader(channel.fileno(), _set, came)
+                    try:
+                        await came
+                    finally:
+                        loop.remove_reader(channel.fileno())
+                else:
+                    return data, fds[0] if fds else None
     except TimeoutError:
         raise SandboxError(f"the agent did not start within {timeout:g} s; is the machine overloaded?") from None
+
+
+def _set(came: asyncio.Future[None]) -> None:
+    if not came.done():
+        came.set_result(None)
 
 
 if __name__ == "__main__":

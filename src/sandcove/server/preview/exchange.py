@@ -7,7 +7,7 @@ from typing import Protocol
 from sandcove.server.preview.body import Body, Chunked, Length, UntilClose, framed, last_chunk
 from sandcove.server.preview.head import MAX_HEAD, Refused, Request, Response
 from sandcove.server.preview.page import Page, wrong
-from sandcove.server.preview.rewrite import Origin, answer_head, interim_head, request_head, trailers
+from sandcove.server.preview.rewrite import Heads, answer_head, interim_head, trailers
 from sandcove.server.preview.upstream import Upstream
 
 __all__ = ["Caller", "Exchange"]
@@ -46,9 +46,9 @@ class Exchange:
         tunnel: bytes go through both ways as they come.
     """
 
-    def __init__(self, caller: Caller, request: Request, origin: Origin) -> None:
+    def __init__(self, caller: Caller, request: Request, heads: Heads) -> None:
         self.request = request
-        self.origin = origin
+        self._heads = heads
         self.tunnel = False
         self._caller = caller
         self._upstream: Upstream
@@ -75,7 +75,7 @@ class Exchange:
         """Sends the head."""
         self._upstream = upstream
         upstream.listens = self
-        upstream.transport.write(request_head(self.request, self.origin))
+        upstream.transport.write(self._heads.request_head(self.request))
 
     def feed(self, data: bytes) -> bytes:
         """Takes the caller's bytes; returns those that are not its."""
@@ -175,7 +175,7 @@ class Exchange:
                     raise Refused(502, "it changes the protocol without being asked")
                 self.tunnel = True
                 head = answer_head(
-                    response, self.origin, chunked=False, length=False, close=False, old=False, upgrade=True
+                    response, self._heads, chunked=False, length=False, close=False, old=False, upgrade=True
                 )
             elif response.status < 200:
                 if self.request.minor:
@@ -206,7 +206,7 @@ class Exchange:
             self._keep = False
         return answer_head(
             response,
-            self.origin,
+            self._heads,
             chunked=self._chunked,
             length=response.status != 204,
             close=not self._keep,

@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["MAX_HEAD", "Headers", "Refused", "Request", "Response", "fields", "is_host", "looks_wrong", "parse_request"]
+__all__ = [
+    "MAX_HEAD",
+    "Headers",
+    "Refused",
+    "Request",
+    "Response",
+    "fields",
+    "is_host",
+    "looks_wrong",
+    "parse_request",
+    "request_line",
+]
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a head at most."""
@@ -131,12 +142,22 @@ def parse_request(head: bytes) -> Request:
         Refused: it is wrong, or ambiguous.
     """
     line, _, rest = head.partition(b"\r\n")
+    method, target, minor = request_line(line)
+    return Request(method, target, minor, fields(rest))
+
+
+def request_line(line: bytes) -> tuple[bytes, bytes, int]:
+    """Method, target and minor version.
+
+    Raises:
+        Refused: it is wrong.
+    """
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         raise Refused(400, "the request line is wrong")
     if match[3] != b"1":
         raise Refused(505, "the version spoken here is HTTP/1.1")
-    return Request(match[1], match[2], min(int(match[4]), 1), fields(rest))
+    return match[1], match[2], min(int(match[4]), 1)
 
 
 def is_host(text: str) -> bool:

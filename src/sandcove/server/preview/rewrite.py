@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from sandcove.server.preview.head import Headers, Request, Response
 from sandcove.wire.preview import KEY
 
-__all__ = ["Origin", "answer_head", "interim_head", "request_head", "trailers"]
+__all__ = ["HOP_BY_HOP", "Heads", "Origin", "answer_head", "interim_head", "trailers"]
 
 # RFC 9110, section 7.6.1, and what goes with it.
-_HOP_BY_HOP = frozenset(
+HOP_BY_HOP = frozenset(
     {
         b"connection",
         b"keep-alive",
@@ -48,6 +49,16 @@ _NEVER_TRAILERS = frozenset(
 _ATTRIBUTE = re.compile(rb";[ \t]*(domain|path)[ \t]*(?:=[ \t]*([^;]*))?", re.IGNORECASE)
 
 
+class Heads(Protocol):
+    """How heads are changed between a caller and a service."""
+
+    def request_head(self, request: Request) -> bytes:
+        """The head that the service gets. The body follows as the caller framed it, by length or in chunks."""
+
+    def answer_value(self, name: bytes, value: bytes) -> bytes:
+        """The value of an answer's header, as the caller gets it."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a request came from and goes to.
@@ -74,49 +85,52 @@ class Origin:
     trusted: bool
     host: str = ""
 
-
-def request_head(request: Request, origin: Origin) -> bytes:
-    """The head that the service gets. The body follows as the caller framed it, by length or in chunks."""
-    lines = [b"%b %b HTTP/1.1\r\nhost: localhost:%d\r\n" % (request.method, origin.path.encode(), origin.port)]
-    forwarded: list[bytes] = []
-    for name, value in request.headers:
-        alike = name.replace(b"_", b"-")
-        if alike in _HOP_BY_HOP or alike in _FRAMING or name in request.connection:
-            continue
-        if name == b"authorization" and _KEY.match(value):
-            continue
-        if alike in _PLATFORM or alike.startswith(b"x-forwarded-"):
-            if origin.trusted and name.startswith(b"x-forwarded-"):
-                forwarded.append(name)
-            else:
+    def request_head(self, request: Request) -> bytes:
+        lines = [b"%b %b HTTP/1.1\r\nhost: localhost:%d\r\n" % (request.method, self.path.encode(), self.port)]
+        forwarded: list[bytes] = []
+        for name, value in request.headers:
+            alike = name.replace(b"_", b"-")
+            if alike in HOP_BY_HOP or alike in _FRAMING or name in request.connection:
                 continue
-        lines.append(b"%b: %b\r\n" % (name, value))
-    if b"te" in request.connection and b"trailers" in (request.get(b"te") or b"").lower():
-        lines.append(b"te: trailers\r\nconnection: te\r\n")
-    if request.upgrade is not None:
-        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade)
-    if request.length is None:
-        lines.append(b"transfer-encoding: chunked\r\n")
-    elif request.length or request.get(b"content-length") is not None:
-        lines.append(b"content-length: %d\r\n" % request.length)
-    host = origin.host or request.host or f"localhost:{origin.port}"
-    ours = {
-        "x-forwarded-for": origin.peer,
-        "x-forwarded-host": host,
-        "x-forwarded-proto": origin.scheme,
-        "x-forwarded-prefix": origin.shown_prefix,
-        "x-original-url": f"{origin.scheme}://{host}{origin.shown_prefix}{origin.path}",
-        "x-sandbox-name": origin.sandbox,
-    }
-    lines += [
-        f"{name}: {value}\r\n".encode() for name, value in ours.items() if value and name.encode() not in forwarded
-    ]
-    lines.append(b"\r\n")
-    return b"".join(lines)
+            if name == b"authorization" and _KEY.match(value):
+                continue
+            if alike in _PLATFORM or alike.startswith(b"x-forwarded-"):
+                if self.trusted and name.startswith(b"x-forwarded-"):
+                    forwarded.append(name)
+                else:
+                    continue
+            lines.append(b"%b: %b\r\n" % (name, value))
+        if b"te" in request.connection and b"trailers" in (request.get(b"te") or b"").lower():
+            lines.append(b"te: trailers\r\nconnection: te\r\n")
+        if request.upgrade is not None:
+            lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade)
+        if request.length is None:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        elif request.length or request.get(b"content-length") is not None:
+            lines.append(b"content-length: %d\r\n" % request.length)
+        host = self.host or request.host or f"localhost:{self.port}"
+        ours = {
+            "x-forwarded-for": self.peer,
+            "x-forwarded-host": host,
+            "x-forwarded-proto": self.scheme,
+            "x-forwarded-prefix": self.shown_prefix,
+            "x-original-url": f"{self.scheme}://{host}{self.shown_prefix}{self.path}",
+            "x-sandbox-name": self.sandbox,
+        }
+        lines += [
+            f"{name}: {value}\r\n".encode() for name, value in ours.items() if value and name.encode() not in forwarded
+        ]
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def answer_value(self, name: bytes, value: bytes) -> bytes:
+        if name == b"set-cookie":
+            return _own_cookie(value, self.prefix)
+        return _own_location(value, self) if name == b"location" else value
 
 
 def answer_head(
-    response: Response, origin: Origin, *, chunked: bool, length: bool, close: bool, old: bool, upgrade: bool = False
+    response: Response, heads: Heads, *, chunked: bool, length: bool, close: bool, old: bool, upgrade: bool = False
 ) -> bytes:
     """The head that the caller gets.
 
@@ -130,17 +144,13 @@ def answer_head(
     lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
     told_length = False
     for name, value in response.headers:
-        if name in _HOP_BY_HOP or name == b"x-sandcove-error" or (name in response.connection and name not in _FRAMING):
+        if name in HOP_BY_HOP or name == b"x-sandcove-error" or (name in response.connection and name not in _FRAMING):
             continue
         if name == b"content-length":
             if told_length or not length:
                 continue
             told_length = True
-        elif name == b"set-cookie":
-            value = _own_cookie(value, origin.prefix)
-        elif name == b"location":
-            value = _own_location(value, origin)
-        lines.append(b"%b: %b\r\n" % (name, value))
+        lines.append(b"%b: %b\r\n" % (name, heads.answer_value(name, value)))
     if upgrade:
         protocol = next((value for name, value in response.headers if name == b"upgrade"), b"websocket")
         lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % protocol)
@@ -158,7 +168,7 @@ def interim_head(response: Response) -> bytes:
     """The head of an answer that comes before the answer (100, 103)."""
     lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
     for name, value in response.headers:
-        if name not in _HOP_BY_HOP and name not in _FRAMING and name not in response.connection:
+        if name not in HOP_BY_HOP and name not in _FRAMING and name not in response.connection:
             lines.append(b"%b: %b\r\n" % (name, value))
     return b"".join(lines) + b"\r\n"
 
@@ -168,7 +178,7 @@ def trailers(fields: Headers) -> Headers:
     kept = []
     for name, value in fields:
         alike = name.replace(b"_", b"-")
-        if name in _HOP_BY_HOP or name in _FRAMING or name in _NEVER_TRAILERS:
+        if name in HOP_BY_HOP or name in _FRAMING or name in _NEVER_TRAILERS:
             continue
         if alike not in _PLATFORM and not alike.startswith(b"x-forwarded-"):
             kept.append((name, value))

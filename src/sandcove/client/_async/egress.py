@@ -1,0 +1,42 @@
+"""What a sandbox may reach, and what it has asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sandcove.client._async.agent import AsyncAgent
+from sandcove.client.check import check_egress
+from sandcove.client.results import EgressEntry, SandboxInfo
+from sandcove.errors import InvalidRequestError
+from sandcove.wire import egress_log
+
+__all__ = ["AsyncEgress"]
+
+
+class AsyncEgress:
+    """The way out of a sandbox."""
+
+    _agent: AsyncAgent
+
+    async def set_egress(self, egress: str | Sequence[str]) -> SandboxInfo:
+        """Changes what it may reach, at once; connections that are not allowed any more are cut.
+
+        Args:
+            egress: ``"none"``, ``"public"``, or presets and hosts with or without a port, as for the constructor.
+
+        Raises:
+            InvalidRequestError: it is not understood.
+            ForbiddenError: the server's operator does not allow so much.
+        """
+        checked = check_egress(egress)
+        if checked is None:
+            raise InvalidRequestError("egress is 'none', 'public', or a list of hosts and presets, not None")
+        await self._agent.ensure()
+        client = await self._agent.client()
+        return SandboxInfo.of(await client.set_egress(self._agent.id or "", egress_log.SetEgress(egress=checked)))
+
+    async def get_egress_log(self) -> list[EgressEntry]:
+        """The connections that it asked for since the server's start, the newest last, 500 at most."""
+        await self._agent.ensure()
+        client = await self._agent.client()
+        return [EgressEntry.of(entry) for entry in (await client.egress_log(self._agent.id or "")).entries]

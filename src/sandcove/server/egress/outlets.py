@@ -1,0 +1,84 @@
+"""The ways out of all sandboxes, and how far the operator lets any of them go."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+
+from sandcove.errors import ForbiddenError
+from sandcove.server.audit import Audit
+from sandcove.server.egress.addresses import Addresses, parse_exempt
+from sandcove.server.egress.outlet import Common, Outlet
+from sandcove.server.egress.resolve import Resolver
+from sandcove.server.egress.trail import Trail
+from sandcove.wire.egress import Policy, parse_egress
+from sandcove.wire.egress_log import EgressEntry
+
+__all__ = ["Outlets"]
+
+
+class Outlets:
+    """All of them, by the sandboxes' uids.
+
+    Args:
+        ceiling: the setting `egress_ceiling`.
+        private: the setting `egress_private`.
+        file: where verdicts are written down.
+
+    Attributes:
+        counts: verdicts since the start, and bytes as ``sent`` and ``received``.
+    """
+
+    def __init__(self, ceiling: str, private: str, file: Audit | None = None) -> None:
+        self.counts = Counter({"allowed": 0, "refused": 0, "failed": 0, "sent": 0, "received": 0})
+        self._ceiling = parse_egress(ceiling.replace(",", " ").split())
+        self._common = Common(self._ceiling, Addresses(parse_exempt(private)), Resolver())
+        self._file = file
+        self._open: dict[str, Outlet] = {}
+        self._trails: dict[str, Trail] = {}
+
+    def check(self, value: str | list[str]) -> Policy:
+        """An egress that a user asks for.
+
+        Raises:
+            InvalidRequestError: it is not understood.
+            ForbiddenError: it is more than the operator allows.
+        """
+        policy = parse_egress(value)
+        beyond = policy.beyond(self._ceiling)
+        if beyond:
+            raise ForbiddenError(
+                f"egress {', '.join(beyond[:5])} is more than this server allows, which is {self._ceiling}; "
+                "its operator sets that by egress_ceiling"
+            )
+        return policy
+
+    def open(self, uid: str, tenant: str, name: str, words: list[str], listener: socket.socket) -> None:
+        """A sandbox runs; `listener`, which is owned from here on, listens inside."""
+        trail = self._trails.get(uid)
+        if trail is None:
+            who = {"tenant": tenant, "sandbox": name}
+            trail = self._trails[uid] = Trail(self._file, who, self.counts)
+        self.close(uid)
+        self._open[uid] = Outlet(self._common, parse_egress(words), trail, listener)
+
+    def change(self, uid: str, policy: Policy) -> None:
+        """What a sandbox may reach has changed; connections that are not allowed any more are cut."""
+        if uid in self._open:
+            self._open[uid].change(policy)
+
+    def close(self, uid: str) -> None:
+        """A sandbox runs no more."""
+        outlet = self._open.pop(uid, None)
+        if outlet is not None:
+            outlet.close()
+
+    def forget(self, uid: str) -> None:
+        """A sandbox is destroyed."""
+        self.close(uid)
+        self._trails.pop(uid, None)
+
+    def entries(self, uid: str) -> list[EgressEntry]:
+        """What a sandbox has asked for, the newest last."""
+        trail = self._trails.get(uid)
+        return [] if trail is None else list(trail.entries)

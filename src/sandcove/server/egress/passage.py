@@ -1,0 +1,417 @@
+"""One connection of a program to the proxy: what it asks for, by HTTP or SOCKS5, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from sandcove.server.egress.asked import Asked, Onward, parse
+from sandcove.server.egress.socks import DONE, FAILED, NOT_ALLOWED, SocksRefused, greeting, reply, wanted
+from sandcove.server.egress.tunnel import Tunnel
+from sandcove.server.preview.exchange import Exchange
+from sandcove.server.preview.head import MAX_HEAD, Refused, looks_wrong
+from sandcove.server.preview.upstream import Upstream
+from sandcove.wire.egress import canonical_host, is_address
+from sandcove.wire.egress_log import EgressEntry
+
+if TYPE_CHECKING:
+    import socket
+
+    from sandcove.server.egress.outlet import Outlet
+    from sandcove.server.preview.page import Page
+
+__all__ = ["Denied", "Passage"]
+
+HEAD_TIMEOUT = 20.0
+"""Seconds in which what is asked for must have been said."""
+KEPT = 60.0
+"""Seconds that a connection is kept without a request."""
+IDLE = 900.0
+"""Seconds after which a tunnel or an answer through which nothing goes is cut."""
+LINGER = 2.0
+"""Seconds in which a program can read why its request is refused."""
+MOST_AHEAD = 64 * 1024
+
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+class Denied(Exception):  # noqa: N818 - a verdict; no user sees it as an exception
+    """There is no connection to what was asked for; the text says why and what to do.
+
+    Attributes:
+        refused: by a rule; else it could not be made.
+    """
+
+    def __init__(self, reason: str, *, refused: bool) -> None:
+        super().__init__(reason)
+        self.refused = refused
+
+
+class Passage(asyncio.Protocol):
+    """One connection. Attributes: `target`: the host and port that it is used for, or is about to be."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self.target: tuple[str, int] | None = None
+        self._outlet = outlet
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._buffer = bytearray()
+        self._socks = 0
+        """Of SOCKS5: 1, the greeting is over; 2, the request is."""
+        self._asked: Asked | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._entry: EgressEntry | None = None
+        self._exchange: Exchange | None = None
+        self._upstream: Upstream | None = None
+        self._tunnel: Tunnel | None = None
+        self._full = self._clogged = self._ended = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._seen = 0
+
+    # --- asyncio calls these ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._outlet.passages.add(self)
+        self._wait(HEAD_TIMEOUT)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        exchange = self._exchange
+        if exchange is not None and self._opening is None and exchange.wants:
+            self._count_sent(len(data))
+            data = exchange.feed(data)
+            if not data:
+                return
+        self._buffer += data
+        if self._asked is None:
+            self._next()
+        elif len(self._buffer) > MOST_AHEAD:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        exchange = self._exchange
+        if exchange is not None and self._opening is None and exchange.caller_ended():
+            return True
+        self._transport.abort()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over()
+
+    def pause_writing(self) -> None:
+        self._clogged = True
+        if self._upstream is not None:
+            self._upstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._clogged = False
+        if self._upstream is not None:
+            self._upstream.transport.resume_reading()
+        self._go_on()
+
+    # --- what it asks for ---
+
+    def _next(self) -> None:
+        """Takes what is asked for next out of the buffer, if it is whole."""
+        if not self._buffer:
+            return
+        try:
+            if self._socks or (self._upstream is None and self._buffer[0] == 5):
+                asked = self._next_socks()
+            elif self._clogged:
+                # The program must read the answers that it has before there is another.
+                self._read()
+                return
+            else:
+                asked = self._next_http()
+        except Refused as error:
+            self._malformed("http", str(error))
+            self._answer(error.status, str(error))
+            return
+        except SocksRefused as error:
+            self._malformed("socks5", str(error))
+            self._transport.write(error.answer)
+            self._end()
+            return
+        if asked is not None:
+            self._start(asked)
+
+    def _next_socks(self) -> Asked | None:
+        if not self._socks:
+            length = greeting(self._buffer)
+            if not length:
+                return None
+            del self._buffer[:length]
+            self._socks = 1
+            self._transport.write(b"\x05\x00")
+        found = wanted(self._buffer)
+        if found is None:
+            return None
+        del self._buffer[: found[0]]
+        self._socks = 2
+        return Asked(found[1], found[2], None)
+
+    def _next_http(self) -> Asked | None:
+        if self._buffer.startswith(b"\r\n"):
+            del self._buffer[:2]
+        end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD + 4)
+        if end < 0:
+            if len(self._buffer) > MAX_HEAD:
+                raise Refused(431, f"its head is longer than {MAX_HEAD:,} bytes")
+            if looks_wrong(self._buffer):
+                raise Refused(400, "it is no HTTP/1.1")
+            return None
+        asked = parse(bytes(self._buffer[:end]))
+        del self._buffer[: end + 4]
+        return asked
+
+    def _start(self, asked: Asked) -> None:
+        self._wait(IDLE)
+        self._asked = asked
+        upstream, target = self._upstream, (asked.host, asked.port)
+        if asked.request is not None:
+            self._exchange = Exchange(self, asked.request, Onward(*target))
+            if (
+                upstream is not None
+                and upstream.open
+                and self.target == target
+                and self._exchange.may_reuse(self._loop.time() - upstream.idle_since)
+                and self._outlet.refusal(*target) is None
+            ):
+                self._begin(upstream)
+                return
+        self.target = target
+        self._open()
+
+    def _open(self) -> None:
+        self._drop_upstream()
+        self._transport.pause_reading()
+        self._opening = self._outlet.spawn(self._connect())
+
+    async def _connect(self) -> None:
+        asked = self._asked
+        assert asked is not None
+        via = "http" if asked.request is not None else "socks5" if self._socks else "connect"
+        try:
+            sock, entry = await self._outlet.connect(asked.host, asked.port, via)
+        except Denied as denied:
+            self._opening = None
+            self._deny(denied)
+            return
+        self._entry = entry
+        if asked.request is None:
+            await self._begin_tunnel(sock, asked)
+        else:
+            upstream = await Upstream.over(sock)
+            self._opening = None
+            self._begin(upstream)
+
+    def _deny(self, denied: Denied) -> None:
+        if self._ended:
+            return
+        if self._socks:
+            self._transport.write(reply(NOT_ALLOWED if denied.refused else FAILED))
+            self._end()
+        else:
+            self._answer(403 if denied.refused else 502, str(denied))
+
+    # --- a tunnel ---
+
+    async def _begin_tunnel(self, sock: socket.socket, asked: Asked) -> None:
+        may_name = None
+        if not is_address(asked.host) and not self._outlet.any_host:
+            may_name = self._may_name
+        counts = (self._count_sent, self._count_received)
+        tunnel = Tunnel(self._outlet.buffer, counts, may_name, self._tunnel_ended)
+        tunnel.inner.connection_made(self._transport)
+        try:
+            await self._loop.create_connection(lambda: tunnel.outer, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        self._opening = None
+        if self._ended:
+            tunnel.outer.transport.abort()
+            return
+        self._tunnel = tunnel
+        self._transport.write(reply(DONE) if self._socks else b"HTTP/1.1 200 Connection established\r\n\r\n")
+        first, self._buffer = bytes(self._buffer), bytearray()
+        self._wait(IDLE)
+        tunnel.begin(first)
+
+    def _may_name(self, name: bytes) -> bool:
+        assert self.target is not None
+        try:
+            return self._outlet.refusal(canonical_host(name.decode("ascii")), self.target[1]) is None
+        except ValueError:
+            return False
+
+    def _tunnel_ended(self, reason: str) -> None:
+        if reason and self._entry is not None:
+            self._entry.reason, self._entry.verdict = reason, "refused"
+        self._over()
+
+    # --- a request ---
+
+    def _begin(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        exchange = self._exchange
+        assert exchange is not None
+        self._wait(IDLE)
+        exchange.begin(upstream)
+        if self._buffer and exchange.wants:
+            data = bytes(self._buffer)
+            self._count_sent(len(data))
+            self._buffer.clear()
+            self._buffer += exchange.feed(data)
+        self._read()
+
+    # The exchange calls these.
+
+    def write(self, data: bytes) -> None:
+        self._count_received(len(data))
+        self._transport.write(data)
+        exchange = self._exchange
+        if exchange is not None and exchange.tunnel and self._buffer:
+            # It was sent ahead, before the host agreed to the other protocol.
+            ahead = bytes(self._buffer)
+            self._buffer.clear()
+            exchange.feed(ahead)
+
+    def end_writing(self) -> None:
+        self._transport.write_eof()
+
+    def on_full(self, *, full: bool) -> None:
+        self._full = full
+        self._read()
+
+    def finished(self, *, keep: bool) -> None:
+        self._exchange = self._asked = None
+        if self._upstream is not None:
+            self._upstream.idle_since = self._loop.time()
+            self._upstream.transport.resume_reading()
+        self._full = False
+        if not keep:
+            self._end()
+            return
+        self._wait(KEPT)
+        self._read()
+        if self._buffer:
+            self._loop.call_soon(self._go_on)
+
+    def failed(self, page: Page) -> None:
+        self._answer(page.status, page.text)
+
+    def broken(self) -> None:
+        self.cut()
+
+    def again(self) -> None:
+        self._open()
+
+    # --- ends ---
+
+    def cut(self) -> None:
+        """Ends the connection at once."""
+        if self._tunnel is not None:
+            self._tunnel.end("its egress was changed")
+        else:
+            self._transport.abort()
+
+    def _go_on(self) -> None:
+        if not self._ended and self._asked is None:
+            self._next()
+
+    def _malformed(self, via: str, reason: str) -> None:
+        self._outlet.note("", 0, via, "refused", reason=reason)
+
+    def _answer(self, status: int, text: str) -> None:
+        """An answer of the proxy's own, and the end. Many programs show nothing but its first line."""
+        text = _UNPRINTABLE.sub("?", text)
+        body = f"{text}\n".encode()
+        if self._asked is not None and self._asked.request is not None and self._asked.request.method == b"HEAD":
+            body = b""
+        self._transport.write(
+            b"HTTP/1.1 %d Sandcove: %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status, text[:400].encode(), len(body), body)
+        )
+        self._end()
+
+    def _end(self) -> None:
+        """Closes when what was written has been read; until then what still comes is dropped."""
+        self._ended = True
+        self._exchange = None
+        self._drop_upstream()
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._wait(LINGER)
+
+    def _over(self) -> None:
+        """The connection is gone."""
+        self._ended = True
+        self._exchange = None
+        self._stop_waiting()
+        if self._opening is not None:
+            self._opening.cancel()
+        self._drop_upstream()
+        self._outlet.gone(self)
+
+    def _drop_upstream(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.close()
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            self._outlet.trail.end(entry)
+
+    def _count_sent(self, count: int) -> None:
+        if self._entry is not None:
+            self._entry.sent += count
+            self._outlet.trail.counts["sent"] += count
+
+    def _count_received(self, count: int) -> None:
+        if self._entry is not None:
+            self._entry.received += count
+            self._outlet.trail.counts["received"] += count
+
+    def _read(self) -> None:
+        """Reads from the program, unless there is reason not to."""
+        if self._transport.is_closing():
+            return
+        if self._full or self._opening is not None or len(self._buffer) > MOST_AHEAD:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _wait(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._timer = self._loop.call_later(seconds, self._late)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        self._timer = None
+        tunnel = self._tunnel
+        if tunnel is not None:
+            if tunnel.active:
+                tunnel.active = False
+                self._wait(IDLE)
+            else:
+                tunnel.end()
+        elif self._exchange is not None and self._entry is not None and self._moved():
+            self._wait(IDLE)
+        else:
+            self._transport.abort()
+
+    def _moved(self) -> bool:
+        """Bytes have gone through since it was last asked."""
+        entry = self._entry
+        assert entry is not None
+        before, self._seen = self._seen, entry.sent + entry.received
+        return self._seen != before

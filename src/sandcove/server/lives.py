@@ -1,0 +1,70 @@
+"""How long sandboxes live, and which were destroyed because their time was over."""
+
+from __future__ import annotations
+
+import time
+
+from sandcove.errors import InvalidRequestError
+from sandcove.server.registry import Record
+from sandcove.wire.clock import timestamp
+
+__all__ = ["MAX_TIME", "Lives", "is_over", "over_since"]
+
+MAX_TIME = 10**12
+"""Milliseconds: some thirty years."""
+MOST_REMEMBERED = 1000
+"""Sandboxes whose time is over: of so many whoever asks is told so."""
+
+
+class Lives:
+    """What a server says of times to live.
+
+    Args:
+        longest: seconds that a sandbox may live; 0: for good.
+    """
+
+    def __init__(self, longest: float) -> None:
+        self._longest = int(longest * 1000)
+        self._over: dict[tuple[str, str], str] = {}
+
+    def end_of(self, milliseconds: int | None) -> float | None:
+        """When a life that begins now ends, in seconds since the epoch; None, for good.
+
+        Raises:
+            InvalidRequestError: this server lets no sandbox live so long.
+        """
+        longest = self._longest
+        if milliseconds is None:
+            milliseconds = longest
+        if not 0 <= milliseconds <= MAX_TIME:
+            raise InvalidRequestError(f"timeToLive is {milliseconds} ms; give 0 (for good) to {MAX_TIME}")
+        if longest and not 0 < milliseconds <= longest:
+            raise InvalidRequestError(
+                f"timeToLive is {milliseconds} ms{'' if milliseconds else ' (for good)'}; this server takes at most "
+                f"{longest} ms (longest_life), which can be set again before the time is over"
+            )
+        return time.time() + milliseconds / 1000 if milliseconds else None
+
+    def remember(self, record: Record) -> None:
+        """Who asks for it is told that its time was over."""
+        self._over[record.tenant, record.id] = over_since(record)
+        if len(self._over) > MOST_REMEMBERED:
+            del self._over[next(iter(self._over))]
+
+    def forget(self, record: Record) -> None:
+        """There is another of its name."""
+        self._over.pop((record.tenant, record.id), None)
+
+    def why_gone(self, tenant: str, sandbox_id: str) -> str | None:
+        """What is told of one that was remembered."""
+        return self._over.get((tenant, sandbox_id))
+
+
+def is_over(record: Record) -> bool:
+    """Its time to live is over."""
+    return record.expires_at is not None and record.expires_at <= time.time()
+
+
+def over_since(record: Record) -> str:
+    """Why it is gone, in words."""
+    return f"its time to live was over at {timestamp(record.expires_at)}"

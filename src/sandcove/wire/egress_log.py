@@ -1,0 +1,52 @@
+"""The calls about what a sandbox may reach, and has asked for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sandcove.wire.models import Answer, Request
+
+__all__ = ["EgressEntry", "EgressLog", "SetEgress", "Verdict"]
+
+Verdict = Literal["allowed", "refused", "failed"]
+
+
+class SetEgress(Request):
+    """``PUT /v1/sandboxes/{id}/egress``."""
+
+    egress: str | list[str]
+
+
+class EgressEntry(Answer):
+    """A connection that a sandbox has asked for.
+
+    Attributes:
+        time: when.
+        host: as it was asked for; empty when what was asked is no host.
+        port: 0 when it is not known.
+        via: ``http``, ``connect``, ``socks5``.
+        verdict: ``allowed``, ``refused`` by a rule, or ``failed``: it was allowed, and could not be made.
+        reason: of what is not allowed.
+        address: what it was connected to.
+        sent: bytes out of the sandbox so far.
+        received: bytes into it so far.
+        ended: it is over.
+    """
+
+    time: str
+    host: str
+    port: int
+    via: str
+    verdict: Verdict
+    reason: str = ""
+    address: str = ""
+    sent: int = 0
+    received: int = 0
+    ended: bool = False
+
+
+class EgressLog(Answer):
+    """``GET /v1/sandboxes/{id}/egress/log``: the newest last."""
+
+    entries: list[EgressEntry]
+    count: int
