@@ -20,19 +20,21 @@ __all__ = [
     "CLONE_NEWPID",
     "CLONE_NEWUSER",
     "CLONE_NEWUTS",
+    "MOST_OPEN_FILES",
     "become_subreaper",
     "drop_privileges",
     "leave_keyring",
-    "limit_open_files",
     "mount",
     "raise_open_files",
     "receive_fds",
+    "resize_tmpfs",
     "restrict_devices",
     "restrict_proc",
     "sealed_memfd",
     "set_dumpable",
     "set_name",
     "setns",
+    "take_limits",
     "unmount",
     "unshare",
 ]
@@ -72,7 +74,8 @@ _PROC_HIDDEN = (
     "timer_list",
     "vmallocinfo",
 )
-_MOST_OPEN_FILES = 65536
+MOST_OPEN_FILES = 65536
+"""That a process of ours has."""
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
@@ -155,15 +158,22 @@ def raise_open_files() -> int:
     The common limit of 1,024 is there for programs that use select(2).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return soft
 
 
-def limit_open_files(soft: int) -> None:
-    """Takes back what `raise_open_files` did: `soft` is what that returned."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+def take_limits(pid: int) -> None:
+    """Makes the resource limits of another process this one's."""
+    for name in ("CORE", "NOFILE", "DATA", "NPROC", "FSIZE"):
+        kind = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(kind, resource.prlimit(pid, kind))
+
+
+def resize_tmpfs(target: str, size: int, inodes: int) -> None:
+    """Says how many bytes and files the file system in memory at `target` may have at most."""
+    mount("none", target, None, _MS_REMOUNT | MS_NOSUID | MS_NODEV, f"size={size},nr_inodes={inodes}")
 
 
 def leave_keyring() -> None:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 
 from sandcove import linux
+from sandcove.agent.confines import Confines
 from sandcove.agent.init_messages import (
     DATAGRAM,
     LONGEST_REQUEST,
@@ -48,13 +49,13 @@ class Init:
         self.ended: asyncio.Future[None] | None = None
 
     @classmethod
-    def start(cls, *, own_mounts: bool, open_files: int, own_run: bool = False) -> Init:
+    def start(cls, *, own_mounts: bool, confines: Confines, own_run: bool = False) -> Init:
         """Forks the namespace's first process.
 
         With `own_mounts` it gets a mount namespace of its own too (an isolated session); without, the ``/proc``
         that it mounts is the one that the whole room sees, the agent included, whose own is thereby hidden:
         a file path can't lead the agent to itself. With `own_run` an empty ``/run`` too, which no other process sees.
-        `open_files` is how many descriptors all in it may have each.
+        `confines` are those of all in it.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own_namespace = os.pidfd_open(os.getpid())
@@ -62,7 +63,7 @@ class Init:
             linux.unshare(linux.CLONE_NEWPID)
             pid = os.fork()
             if pid == 0:
-                run(theirs.fileno(), own_mounts, own_run, open_files)
+                run(theirs.fileno(), own_mounts, own_run, confines)
             linux.setns(own_namespace, linux.CLONE_NEWPID)
         finally:
             os.close(own_namespace)
@@ -120,6 +121,11 @@ class Init:
     def pidfd(self) -> int:
         """A descriptor by which others can join the namespace; the caller closes it."""
         return os.pidfd_open(self._pid)
+
+    def confine(self, confines: Confines) -> None:
+        """Puts other limits in force, for programs that it starts from now on."""
+        with contextlib.suppress(ProcessLookupError):
+            confines.apply(self._pid)
 
     def _end_of(self, pid: int) -> asyncio.Future[Exit]:
         end: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()

@@ -17,6 +17,7 @@ import time
 from typing import Any, Literal, NoReturn
 
 from sandcove import linux
+from sandcove.agent.confines import Confines
 from sandcove.agent.init_messages import (
     DATAGRAM,
     Answer,
@@ -42,7 +43,7 @@ _STOPPING = 0.5
 _LOOK_AGAIN = 0.0005
 
 
-def run(channel_fd: int, own_mounts: bool, own_run: bool, open_files: int) -> NoReturn:
+def run(channel_fd: int, own_mounts: bool, own_run: bool, confines: Confines) -> NoReturn:
     """What the forked process does; it never returns to the agent's code."""
     try:
         signal.set_wakeup_fd(-1)
@@ -51,8 +52,8 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, open_files: int) -> No
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
-        linux.limit_open_files(open_files)
+        confines.enter()
+        os.closerange(_CHANNEL + 1, linux.MOST_OPEN_FILES)
         # libuv has a hook in every fork of this process that closes descriptors by numbers which were its own once.
         # Nothing that matters may have a low number: they are taken.
         for fd in range(_CHANNEL + 1, _LOW):
@@ -61,7 +62,13 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, open_files: int) -> No
             linux.unshare(linux.CLONE_NEWNS)
             linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
         if own_run:
-            linux.mount("tmpfs", "/run", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0700,size=25%")
+            linux.mount(
+                "tmpfs",
+                "/run",
+                "tmpfs",
+                linux.MS_NOSUID | linux.MS_NODEV,
+                f"mode=0700,size={confines.confine.shm or '25%'}",
+            )
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.restrict_proc()
         linux.drop_privileges()
@@ -170,7 +177,16 @@ def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
         )
     except (OSError, ValueError) as error:
         return Answer(request.ref, error=f"{_shown(request.argv[0])} can't be started: {_why(error)}")
+    _kill_first(pid)
     return Answer(request.ref, value=pid)
+
+
+def _kill_first(pid: int) -> None:
+    """When memory runs out the kernel takes the programs of user code, not this process, whose end is the room's."""
+    with contextlib.suppress(OSError):
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, b"1000")
+        os.close(fd)
 
 
 def _shown(path: bytes) -> str:

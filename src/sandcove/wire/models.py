@@ -96,7 +96,7 @@ class Isolation(Answer):
     server_user: str
     """Whose user id the room's root is on the host."""
     limits: str
-    """How resources are limited: ``none`` for now."""
+    """How memory, processor time and processes are limited: ``cgroup v2``, ``cgroup v1`` or ``rlimit``."""
 
 
 class SandboxInfo(Answer):

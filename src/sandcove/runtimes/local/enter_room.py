@@ -32,13 +32,17 @@ ROOM = (
     | linux.CLONE_NEWCGROUP
 )
 """The namespaces that make a room."""
+MOST_FDS = 16
+MOST_INODES = 1_000_000
+"""Of a file system in memory, if nobody says how many."""
 
 
 def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, log_fd: int) -> NoReturn:
     """In the fork: waits for the room, joins it, and becomes its agent.
 
     Args:
-        agent: has ``main(channel, listener, memory_fd, path, mount)``; see `sandcove.agent.main`.
+        agent: has ``main(channel, listener, memory_fd, path, mount, *, confine, enter, oom)``; see
+            `sandcove.agent.main`.
     """
     channel = socket.socket(fileno=channel_fd)
     try:
@@ -50,10 +54,14 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         os.dup2(log_fd, 2)
         os.close(null)
         os.close(log_fd)
-        data, fds = linux.receive_fds(channel, 64 * 1024, 1)
+        data, fds = linux.receive_fds(channel, 64 * 1024, MOST_FDS)
         if not fds:
             os._exit(0)
         entry = msgspec.json.decode(data, type=Entry)
+        into_user, into_agent, sees_oom = entry.groups
+        for group in fds[1 + into_user : 1 + into_user + into_agent]:
+            os.write(group, b"0")
+            os.close(group)
         linux.setns(fds[0], ROOM)
         os.close(fds[0])
         # User code gets no user namespace of its own: in one it would have every capability.
@@ -68,7 +76,16 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         if os.fork() > 0:
             os._exit(0)
         os.environ.clear()
-        agent.main(channel, socket.socket(fileno=listener_fd), memory_fd, entry.path, lambda: _mount(entry))
+        agent.main(
+            channel,
+            socket.socket(fileno=listener_fd),
+            memory_fd,
+            entry.path,
+            lambda: _mount(entry),
+            confine=entry.confine,
+            enter=fds[1 : 1 + into_user],
+            oom=fds[-1] if sees_oom else -1,
+        )
     except BaseException as error:  # noqa: BLE001 - whatever it is, the server must hear of it
         with contextlib.suppress(OSError):
             channel.send(f"error: {error}".encode()[:4096])
@@ -89,6 +106,9 @@ def _mount(entry: Entry) -> None:
     for place in entry.unmount:
         linux.unmount(place)
     linux.restrict_devices()
+    if entry.confine.shm:
+        for place in ("/dev", "/run"):
+            linux.resize_tmpfs(place, entry.confine.shm, entry.confine.inodes or MOST_INODES)
 
 
 def _enter_target(target: str) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from sandcove.wire.limits import NO_CONFINES, Confine
+
 __all__ = [
     "ROOT_LINKS",
     "Entry",
@@ -64,6 +66,9 @@ class Entry(msgspec.Struct, frozen=True):
     """Where bubblewrap had put the overlays' parts; gone before user code runs."""
     path: str
     """The PATH of user code."""
+    confine: Confine = Confine()
+    groups: tuple[int, int, int] = (0, 0, 0)
+    """How many descriptors come along: to enter the control groups of user code, of the agent, to see out-of-memory."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def copied_folders(python: HostPython, root_folders: Iterable[str]) -> list[str]
     return chosen
 
 
-def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str) -> RoomPlan:
+def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str, confine: Confine = NO_CONFINES) -> RoomPlan:
     """The plan of a sandbox's room.
 
     Args:
@@ -108,6 +113,7 @@ def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str) -> Room
         etc: the lower layer of ``/etc``.
         copied: see `copied_folders`.
         path: the PATH of user code.
+        confine: its limits.
     """
     overlays, binds, folders = [], [], [str(folder / "root"), str(folder / "layers")]
     for number, (lower, target) in enumerate([(str(etc), "/etc"), *((path, path) for path in copied)]):
@@ -120,7 +126,7 @@ def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str) -> Room
         overlays.append(Overlay(shown, f"{layer}/upper", f"{layer}/work", target))
     layers = (str(folder / "layers"), f"{_PARTS}/layers")
     unmount = (*(shown for _, shown in binds), layers[1])
-    entry = Entry(tuple(overlays), unmount, path)
+    entry = Entry(tuple(overlays), unmount, path, confine)
     return RoomPlan(str(folder / "root"), tuple(folders), layers, tuple(binds), entry)
 
 

@@ -1,0 +1,195 @@
+"""How much of the machine a sandbox may use, what it uses, and what its agent is told of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from sandcove.errors import InvalidRequestError
+from sandcove.wire.models import Answer
+
+__all__ = [
+    "NO_CONFINES",
+    "NO_LIMITS",
+    "Confine",
+    "ResourceLimits",
+    "ResourceUsage",
+    "check_limits",
+    "combined",
+    "oom_kills",
+    "read_limits",
+    "shown_limits",
+]
+
+KIB, MIB = 1024, 1024 * 1024
+LEAST: Mapping[str, float] = {
+    "memory": 32 * MIB,
+    "cpus": 0.05,
+    "processes": 16,
+    "open_files": 64,
+    "disk": 16 * MIB,
+    "inodes": 1000,
+    "logs": MIB,
+}
+"""Below this a sandbox could not even run its shell."""
+MOST = 2**52
+_SIZES = ("memory", "disk", "logs")
+_UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB, "t": MIB * MIB}
+_NUMBER = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+
+
+class ResourceLimits(
+    msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """What a sandbox may use at most. 0: as much as it wants. Left out: the server's default, or no change.
+
+    Attributes:
+        memory: bytes of all its processes together, with what they keep in `/dev/shm` and `/run`.
+        cpus: processors' worth of time, such as 0.5; each second of it may be spent on any of them.
+        processes: processes and threads at once.
+        open_files: descriptors of each process.
+        disk: bytes of its files.
+        inodes: how many files, folders and links it may have.
+        logs: bytes of all that its background processes' logs keep together.
+    """
+
+    memory: int | None = None
+    cpus: float | None = None
+    processes: int | None = None
+    open_files: int | None = None
+    disk: int | None = None
+    inodes: int | None = None
+    logs: int | None = None
+
+    def given(self) -> dict[str, float]:
+        """Those that are not left out."""
+        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+
+
+NO_LIMITS = ResourceLimits()
+
+
+class ResourceUsage(Answer, omit_defaults=True):
+    """``GET /v1/sandboxes/{id}/usage``: what a sandbox uses now; None where nothing on the machine counts it.
+
+    Attributes:
+        memory, memory_peak: bytes, now and at most since it last woke.
+        cpu_seconds: of all its programs since it last woke.
+        processes: processes and threads.
+        out_of_memory: how many of its processes the kernel has killed for want of memory since it last woke.
+        disk, inodes: bytes and files at the last measurement.
+    """
+
+    memory: int | None = None
+    memory_peak: int | None = None
+    cpu_seconds: float | None = None
+    processes: int | None = None
+    out_of_memory: int | None = None
+    disk: int | None = None
+    inodes: int | None = None
+
+
+class Confine(msgspec.Struct, frozen=True):
+    """What a runtime asks of its agent, for the programs that start from then on. 0: no limit.
+
+    Attributes:
+        open_files: descriptors of each process.
+        data: bytes of data of each process, where nothing counts them together.
+        processes: of the room's user, where nothing else counts them.
+        file_size: bytes of each file.
+        logs: bytes of all logs.
+        memory: what errors tell of.
+        shm: bytes of each file system in memory.
+        inodes: files of each of these.
+    """
+
+    open_files: int = 0
+    data: int = 0
+    processes: int = 0
+    file_size: int = 0
+    logs: int = 0
+    memory: int = 0
+    shm: int = 0
+    inodes: int = 0
+
+    def encode(self) -> bytes:
+        return b"confine" + msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Confine | None:
+        """The message, or None if `data` is another."""
+        if not data.startswith(b"confine{"):
+            return None
+        return msgspec.json.decode(data[len(b"confine") :], type=cls)
+
+
+def oom_kills(fd: int) -> int:
+    """The number in the open ``memory.oom_control`` or ``memory.events`` of a group; 0 for -1."""
+    if fd >= 0:
+        for line in os.pread(fd, 4096, 0).splitlines():
+            name, _, number = line.partition(b" ")
+            if name == b"oom_kill" and number.isdigit():
+                return int(number)
+    return 0
+
+
+NO_CONFINES = Confine()
+
+
+def check_limits(limits: ResourceLimits) -> None:
+    """Raises `InvalidRequestError` for a value that is too small to live with, or no number."""
+    for name, value in limits.given().items():
+        if not (value == 0 or LEAST[name] <= value <= MOST):
+            raise InvalidRequestError(f"limit {name}={value:g} is not 0 (no limit) or from {LEAST[name]:g} to {MOST}")
+
+
+def read_limits(pairs: Mapping[str, object]) -> ResourceLimits:
+    """Limits by name: numbers, or texts such as ``2g`` (1024 bytes are a ``k``).
+
+    Raises:
+        InvalidRequestError: there is no such limit, or the value is none.
+    """
+    read: dict[str, float] = {}
+    for name, value in pairs.items():
+        if name not in LEAST:
+            raise InvalidRequestError(f"there is no limit {str(name)[:40]!r}; there are {', '.join(LEAST)}")
+        read[name] = _number(name, value)
+    limits = msgspec.convert(read, ResourceLimits)
+    check_limits(limits)
+    return limits
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, str):
+        match = _NUMBER.fullmatch(value.strip())
+        if match and (name in _SIZES or not match[2]):
+            number = float(match[1]) * _UNITS[match[2].lower()]
+            return number if name == "cpus" else round(number)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST:
+        if name == "cpus":
+            return value
+        if int(value) == value:
+            return int(value)
+    wanted = "a number of bytes, such as 512m or 2g" if name in _SIZES else "a number"
+    raise InvalidRequestError(f"limit {name}={str(value)[:40]!r} is not understood; give {wanted}")
+
+
+def shown_limits(limits: ResourceLimits) -> str:
+    """As `read_limits` reads each: ``memory=2g,cpus=1.5``."""
+    return ",".join(f"{name}={_shown(name, value)}" for name, value in limits.given().items())
+
+
+def _shown(name: str, value: float) -> str:
+    if name in _SIZES and value:
+        for unit in ("t", "g", "m", "k"):
+            if value % _UNITS[unit] == 0:
+                return f"{value // _UNITS[unit]:g}{unit}"
+    return f"{value:.15g}"
+
+
+def combined(first: ResourceLimits, then: ResourceLimits) -> ResourceLimits:
+    """`first`, and where that leaves a limit out, `then`."""
+    return ResourceLimits(**{**then.given(), **first.given()})  # type: ignore[arg-type]
