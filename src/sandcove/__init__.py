@@ -34,6 +34,8 @@ from sandcove.client.results import (
     Isolation,
     LogEvent,
     ProcessLogs,
+    ResourceLimits,
+    ResourceUsage,
     SandboxInfo,
 )
 from sandcove.client.rich import Result
@@ -130,6 +132,8 @@ __all__ = [
     "ProcessNotFoundError",
     "QuotaExceededError",
     "RateLimitedError",
+    "ResourceLimits",
+    "ResourceUsage",
     "Result",
     "Sandbox",
     "SandboxError",

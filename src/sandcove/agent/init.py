@@ -35,9 +35,15 @@ AT_ONCE = 16
 
 
 class Init:
-    """The agent's handle. Made before the event loop or inside it; `attach` begins the talk."""
+    """The agent's handle. Made before the event loop or inside it; `attach` begins the talk.
 
-    def __init__(self, channel: socket.socket, pid: int) -> None:
+    Attributes:
+        confines: what user code may use.
+        ended: done when the namespace is gone.
+    """
+
+    def __init__(self, channel: socket.socket, pid: int, confines: Confines) -> None:
+        self.confines = confines
         self._channel = channel
         self._pid = pid
         self._refs = 0
@@ -68,7 +74,7 @@ class Init:
         finally:
             os.close(own_namespace)
         theirs.close()
-        return cls(ours, pid)
+        return cls(ours, pid, confines)
 
     def attach(self) -> None:
         """Waits for the process to be set up, then reads its answers on the running loop.
@@ -122,10 +128,10 @@ class Init:
         """A descriptor by which others can join the namespace; the caller closes it."""
         return os.pidfd_open(self._pid)
 
-    def confine(self, confines: Confines) -> None:
-        """Puts other limits in force, for programs that it starts from now on."""
+    def confine(self) -> None:
+        """Puts `confines`, which have changed, in force for the programs that it starts from now on."""
         with contextlib.suppress(ProcessLookupError):
-            confines.apply(self._pid)
+            self.confines.apply(self._pid)
 
     def _end_of(self, pid: int) -> asyncio.Future[Exit]:
         end: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()

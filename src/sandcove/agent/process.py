@@ -69,6 +69,8 @@ class Process:
         self._ended: str | None = None
         self._killed = False
         self._timed_out = False
+        self._oom_kills = init.confines.oom_kills()
+        self._out_of_memory = False
 
     @classmethod
     async def start(
@@ -136,6 +138,7 @@ class Process:
             exit_code=exit_.exit_code if exit_ else None,
             signal=_name(exit_.signal) if exit_ and exit_.signal is not None else None,
             timed_out=self._timed_out,
+            out_of_memory=self._out_of_memory,
         )
 
     async def signal(self, number: int) -> int:
@@ -186,8 +189,11 @@ class Process:
             await asyncio.wait({self.exit})
         await self.stdin.close()
 
-    def _on_exit(self, _: asyncio.Future[Exit]) -> None:
+    def _on_exit(self, exit_: asyncio.Future[Exit]) -> None:
         self._ended = timestamp()
+        # A shell tells by its exit code that its program was killed.
+        if not self._killed and exit_.result().exit_code == 128 + signal.SIGKILL:
+            self._out_of_memory = self._init.confines.oom_kills() > self._oom_kills
         self._output.finish()
         self.log.close()
 

@@ -211,7 +211,7 @@ class Sessions:
         """Puts other limits in force, for what starts from now on."""
         self.confines.confine = confine
         for init in {session.init for session in self._live.values()} | {self._init}:
-            init.confine(self.confines)
+            init.confine()
 
     def names(self) -> list[str]:
         return sorted({DEFAULT_SESSION, *self._live, *self._memory.sessions})

@@ -47,6 +47,7 @@ class _HostInit(Init):
 
     def __init__(self) -> None:
         self.pids: list[int] = []
+        self.confines = Confines()
 
     async def spawn(
         self, argv: Sequence[str], *, env: dict[str, str], cwd: str, fds: dict[int, int], adopts: bool = False

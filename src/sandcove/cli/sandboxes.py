@@ -40,7 +40,11 @@ def create(options: Namespace) -> int:
     """`sandcove create`."""
     name = f"box-{secrets.token_hex(4)}" if options.name is None else options.name
     sandbox = Sandbox(
-        name, labels=dict(options.label) or None, env=dict(options.env) or None, sleep_after=options.sleep_after
+        name,
+        labels=dict(options.label) or None,
+        env=dict(options.env) or None,
+        sleep_after=options.sleep_after,
+        limits=dict(options.limit) or None,
     )
     sandbox.wake()
     print(encode(client().info(name)).decode() if options.json else name)

@@ -11,6 +11,7 @@ import msgspec
 
 from sandcove.wire import events, models
 from sandcove.wire.git import Phase
+from sandcove.wire.limits import NO_LIMITS, ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation, SandboxState
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Isolation",
     "LogEvent",
     "ProcessLogs",
+    "ResourceLimits",
+    "ResourceUsage",
     "SandboxInfo",
     "SandboxState",
     "log",
@@ -48,6 +51,7 @@ class ExecResult(Result, Generic[Output], frozen=True, kw_only=True):
         duration: seconds.
         timestamp: when it ended.
         truncated: it printed more than is collected; the rest was read and dropped.
+        out_of_memory: while it ran the kernel killed a process of the sandbox, which had reached its limit of memory.
     """
 
     success: bool
@@ -58,6 +62,7 @@ class ExecResult(Result, Generic[Output], frozen=True, kw_only=True):
     duration: float
     timestamp: datetime
     truncated: bool = False
+    out_of_memory: bool = False
 
 
 class ExposedPort(Result, frozen=True, kw_only=True):
@@ -267,6 +272,8 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
         sleep_after: seconds of idleness after which it sleeps (an anonymous one is destroyed); 0: never.
         isolation: what isolation it really has; None while it has not been started.
         note: why it last ended, when it did not end by itself.
+        limits: what it may use at most; 0: as much as it wants.
+        limited_by: what holds each of them, by its name, while it runs: see the page on limits.
     """
 
     id: str
@@ -279,6 +286,8 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
     runtime: str
     isolation: Isolation | None = None
     note: str | None = None
+    limits: ResourceLimits = NO_LIMITS
+    limited_by: dict[str, str] = {}
 
     @classmethod
     def of(cls, info: models.SandboxInfo) -> SandboxInfo:
@@ -294,6 +303,8 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
             runtime=info.runtime,
             isolation=info.isolation,
             note=info.note,
+            limits=info.limits,
+            limited_by=info.limited_by,
         )
 
 

@@ -27,6 +27,7 @@ from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandbox, Sandboxes
+from sandcove.server.limit_calls import limit_routes
 from sandcove.server.metrics import metrics_of
 from sandcove.server.port_calls import ALL_METHODS, port_routes
 from sandcove.server.preview.api import without_previews
@@ -225,6 +226,7 @@ class Server:
             route("POST", "/v1/sandboxes/{id}/wake", self.wake),
             route("POST", "/v1/sandboxes/{id}/sleep", self.sleep),
             route("POST", "/v1/sandboxes/{id}/tokens", self.create_token),
+            *limit_routes(self),
             *health_routes(self),
             route("GET", "/metrics", self.show_metrics),
         ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from sandcove.errors import InvalidRequestError
+from sandcove.server.limits import DEFAULTS, parse
 
 __all__ = ["CONFIG", "SETTINGS", "Setting", "Settings", "load"]
 
@@ -89,9 +90,15 @@ def _choice(*options: str) -> Kind:
     return Kind("|".join(options), (str,), read, options)
 
 
+def _limits(value: Any) -> str:
+    parse(str(value))
+    return str(value)
+
+
 URL = Kind("URL", (str,), _preview_url)
 SECONDS = Kind("SECONDS", (int, float), _seconds)
 TEXT = Kind("TEXT", (str,), _text)
+LIMITS = Kind("NAME=VALUE,...", (str,), _limits)
 PATH = Kind("FILE", (str,), _path)
 
 
@@ -121,6 +128,11 @@ class Settings:
         "where previews are, such as `https://preview.example.com`, whose names below (`*.`) lead to `host`",
     ] = ""
     log_format: Annotated[str, _choice("text", "json"), "how the server logs to its standard error"] = "text"
+    limits: Annotated[
+        str, LIMITS, "what a sandbox may use that was not given limits of its own; what is left out is as by default"
+    ] = DEFAULTS
+    max_limits: Annotated[str, LIMITS, "what a sandbox can't be given more than; what is left out has no ceiling"] = ""
+    cgroups: Annotated[str, _choice("auto", "off"), "whether control groups hold limits where they can be had"] = "auto"
     stop_grace: Annotated[float, SECONDS, "seconds that running calls have to end when the server is told to stop"] = (
         5.0
     )

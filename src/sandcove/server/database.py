@@ -33,6 +33,7 @@ _STEPS = (
     create table ports (uid text not null, port integer not null, name text, token text, exposed_at text not null,
       ended integer not null, primary key (uid, port)) strict
     """,
+    "alter table sandboxes add column limits text not null default '{}'",
 )
 """Step n leads from schema n to n + 1; an empty file is schema 0. A step that was released is never changed."""
 

@@ -24,11 +24,14 @@ from sandcove.errors import (
 from sandcove.home import Home
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
 from sandcove.server.caller import LOCAL, Caller
+from sandcove.server.limits import Bounds
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
 from sandcove.server.states import State, move
 from sandcove.wire.clock import timestamp
 from sandcove.wire.keys import Limits
+from sandcove.wire.limits import NO_LIMITS as NO_RESOURCE_LIMITS
+from sandcove.wire.limits import ResourceLimits, ResourceUsage, combined
 from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
@@ -75,10 +78,11 @@ class Sandbox:
 class Sandboxes:
     """All of them."""
 
-    def __init__(self, home: Home, runtime: Runtime, registry: Registry, sleep_after: float) -> None:
+    def __init__(self, home: Home, runtime: Runtime, registry: Registry, sleep_after: float, bounds: Bounds) -> None:
         self._home = home
         self._runtime = runtime
         self._registry = registry
+        self._bounds = bounds
         self._sleep_after = int(sleep_after * 1000)
         self._all: dict[tuple[str, str], Sandbox] = {}
         self._by_uid: dict[str, Sandbox] = {}
@@ -149,7 +153,13 @@ class Sandboxes:
             isolation=room.isolation if room is not None else None,
             agent_socket=str(sandbox.socket) if room is not None and local else None,
             note=record.note,
+            limits=self._bounds.of_sandbox(record.limits),
+            limited_by=room.limited_by if room is not None else {},
         )
+
+    def usage(self, sandbox: Sandbox) -> ResourceUsage:
+        """What it uses now."""
+        return ResourceUsage() if sandbox.room is None else sandbox.room.usage()
 
     # --- changing ---------------------------------------------------------------------------------------
 
@@ -181,6 +191,8 @@ class Sandboxes:
                 if created:
                     await self.destroy(sandbox)
                 raise
+            if not created and spec.limits is not None:
+                self.set_limits(sandbox, spec.limits, limits)
             if not created and (spec.labels is not None or spec.sleep_after is not None):
                 self._change(sandbox, spec)
             return sandbox, created
@@ -207,7 +219,8 @@ class Sandboxes:
                         "put one to sleep or destroy it"
                     )
             sandbox.become(State.STARTING)
-            spec = RoomSpec(uid, self._home.sandbox(uid), sandbox.socket)
+            allowed = self._bounds.of_sandbox(sandbox.record.limits)
+            spec = RoomSpec(uid, self._home.sandbox(uid), sandbox.socket, allowed)
             try:
                 room = await self._runtime.open(spec)
             except BaseException:
@@ -219,6 +232,23 @@ class Sandboxes:
             room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
             self.touch(sandbox, note=sandbox.record.note)
             self.changed.set()
+
+    def set_limits(self, sandbox: Sandbox, wanted: ResourceLimits, limits: Limits) -> None:
+        """Changes what it may use, at once; `limits` are those of the caller's key.
+
+        Raises:
+            InvalidRequestError, QuotaExceededError: it may not have so much.
+            ConflictError: it uses more already. Nothing has changed then.
+        """
+        _still_there(sandbox)
+        # What the key leaves open is not made explicit here: the sandbox may be another key's.
+        admitted = self._bounds.admit(wanted, limits).given()
+        asked = ResourceLimits(**{name: admitted[name] for name in wanted.given()})  # type: ignore[arg-type]
+        recorded = combined(asked, sandbox.record.limits)
+        if sandbox.room is not None:
+            sandbox.room.set_limits(self._bounds.of_sandbox(recorded))
+        sandbox.record.limits = recorded
+        self._registry.put(sandbox.record)
 
     async def connect(self, sandbox: Sandbox, port: int, wait: float) -> socket.socket:
         """A connection to what listens on a TCP port of it; wakes it.
@@ -338,6 +368,7 @@ class Sandboxes:
             anonymous=spec.id is None,
             sleep_after=self._sleep_after if spec.sleep_after is None else spec.sleep_after,
             labels=dict(spec.labels or {}),
+            limits=self._bounds.admit(spec.limits or NO_RESOURCE_LIMITS, limits),
         )
         self._registry.put(record)
         self.counts["created"] += 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sandcove.server.database import Database
+from sandcove.wire.limits import NO_LIMITS, ResourceLimits
 
 __all__ = ["Record", "Registry"]
 
@@ -16,7 +17,7 @@ class Record:
     """What is kept of a sandbox. Times are ISO 8601 in UTC; `sleep_after` is in milliseconds, 0 for never.
 
     `id` is the name that its tenant knows it by. `uid` is unique over all tenants, and names its folder, its agent's
-    socket and its preview hosts; for tenant ``local`` it is the id.
+    socket and its preview hosts; for tenant ``local`` it is the id. `limits` are those that it was given.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Record:
     note: str | None = None
     tenant: str = "local"
     uid: str = ""
+    limits: ResourceLimits = NO_LIMITS
 
     def __post_init__(self) -> None:
         self.uid = self.uid or self.id
@@ -42,8 +44,8 @@ class Registry:
 
     def all(self) -> list[Record]:
         rows = self._database.rows(
-            "select uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note "
-            "from sandboxes"
+            "select uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, "
+            "limits from sandboxes"
         )
         return [
             Record(
@@ -57,6 +59,7 @@ class Registry:
                 labels=msgspec.json.decode(row[7], type=dict[str, str]),
                 destroying=bool(row[8]),
                 note=row[9],
+                limits=msgspec.json.decode(row[10], type=ResourceLimits),
             )
             for row in rows
         ]
@@ -65,8 +68,8 @@ class Registry:
         """Writes a record, new or changed; returns when it is written down."""
         self._database.write(
             "insert or replace into sandboxes "
-            "(uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note) "
-            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "(uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, limits) "
+            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.uid,
                 record.tenant,
@@ -78,6 +81,7 @@ class Registry:
                 msgspec.json.encode(record.labels).decode(),
                 record.destroying,
                 record.note,
+                msgspec.json.encode(record.limits).decode(),
             ),
         )
 

@@ -22,6 +22,7 @@ from sandcove.server.config import Settings
 from sandcove.server.database import Database
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import Sandboxes
+from sandcove.server.limits import Bounds
 from sandcove.server.ports import Ports
 from sandcove.server.preview.address import Base
 from sandcove.server.preview.api import ApiConnection
@@ -31,6 +32,7 @@ from sandcove.server.registry import Registry
 from sandcove.server.tcp import listen, tls_context, url
 from sandcove.server.tokens import Tokens, read_secret
 from sandcove.trees import delete_tree
+from sandcove.wire.limits import NO_LIMITS
 
 __all__ = ["serve"]
 
@@ -66,9 +68,10 @@ async def _serve(
     auto: bool,
     ready: Callable[[list[str]], None],
 ) -> None:
-    runtime = LocalRuntime(home, zygote=zygote)
+    bounds = Bounds.of(settings.limits, settings.max_limits)
+    runtime = LocalRuntime(home, zygote=zygote, limits=bounds.of_sandbox(NO_LIMITS), cgroups=settings.cgroups)
     database = Database(home.registry)
-    sandboxes = Sandboxes(home, runtime, Registry(database), settings.sleep_after)
+    sandboxes = Sandboxes(home, runtime, Registry(database), settings.sleep_after, bounds)
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     audit = Audit(home.audit_log)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import msgspec
 
 from sandcove.errors import InvalidRequestError
-from sandcove.wire.models import Answer
 
 __all__ = [
     "NO_CONFINES",
@@ -72,7 +71,7 @@ class ResourceLimits(
 NO_LIMITS = ResourceLimits()
 
 
-class ResourceUsage(Answer, omit_defaults=True):
+class ResourceUsage(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """``GET /v1/sandboxes/{id}/usage``: what a sandbox uses now; None where nothing on the machine counts it.
 
     Attributes:
@@ -157,7 +156,7 @@ def read_limits(pairs: Mapping[str, object]) -> ResourceLimits:
         if name not in LEAST:
             raise InvalidRequestError(f"there is no limit {str(name)[:40]!r}; there are {', '.join(LEAST)}")
         read[name] = _number(name, value)
-    limits = msgspec.convert(read, ResourceLimits)
+    limits = ResourceLimits(**read)  # type: ignore[arg-type]
     check_limits(limits)
     return limits
 

@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from sandcove.wire.limits import NO_LIMITS, ResourceLimits
+
 __all__ = [
     "CreateSandbox",
     "CreateSession",
@@ -84,6 +86,7 @@ class CreateSandbox(Request):
     sleep_after: int | None = None
     """Milliseconds of idleness after which the sandbox sleeps (an anonymous one is destroyed); 0: never."""
     lease: bool = False
+    limits: ResourceLimits | None = None
 
 
 class Isolation(Answer):
@@ -116,6 +119,11 @@ class SandboxInfo(Answer):
     note: str | None = None
     """Why its room last ended, when nobody had asked for it; until it next sleeps."""
     tenant: str = "local"
+    limits: ResourceLimits = NO_LIMITS
+    """What it may use; 0: as much as it wants."""
+    limited_by: dict[str, str] = {}
+    """What holds each limit while it runs: ``cgroup v2``, ``cgroup v1``, ``rlimit``, ``agent``, ``measured``, or
+    ``nothing``: this machine can't."""
 
 
 class SandboxList(Answer):
@@ -221,6 +229,8 @@ class ExecuteAnswer(Answer, omit_defaults=True):
     stderr_base64: str | None = None
     truncated: bool = False
     """More than the collected limit was printed; the rest was read and dropped."""
+    out_of_memory: bool = False
+    """(ours) while it ran the kernel killed a process of the sandbox, which had reached its limit of memory."""
 
 
 class CreateSession(Request):
@@ -294,6 +304,8 @@ class ProcessInfo(Answer, omit_defaults=True):
     """(ours) the name of the signal that ended it, such as ``SIGKILL``."""
     timed_out: bool = False
     """(ours) its timeout ended it."""
+    out_of_memory: bool = False
+    """(ours) the kernel killed it: the sandbox had reached its limit of memory."""
 
 
 class ProcessAnswer(Answer):

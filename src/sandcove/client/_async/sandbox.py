@@ -12,15 +12,18 @@ from sandcove.client._async.client import AsyncClient
 from sandcove.client._async.code import AsyncCode
 from sandcove.client._async.commands import AsyncCommands
 from sandcove.client._async.git import AsyncGit
+from sandcove.client._async.limits import AsyncLimits
 from sandcove.client._async.ports import AsyncPorts
 from sandcove.client._async.processes import AsyncProcesses
 from sandcove.client._async.session import AsyncSession
 from sandcove.client._async.transfer import AsyncTransfer
 from sandcove.client.check import (
+    AnyLimits,
     StrPath,
     check_env,
     check_flag,
     check_labels,
+    check_limits,
     check_path,
     check_sandbox_id,
     check_seconds,
@@ -37,7 +40,7 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["AsyncSandbox", "async_list_sandboxes", "get_async_sandbox"]
 
 
-class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts):
+class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts, AsyncLimits):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
@@ -51,6 +54,8 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         labels: to find it by, see `async_list_sandboxes`. They take the place of those that it has.
         env: environment variables of everything in it, added to those that it has.
         sleep_after: seconds of idleness after which it sleeps, 0 for never; its files stay, its processes end.
+        limits: what it may use at most, as `ResourceLimits` or by name, such as ``{"memory": "2g", "cpus": 1.5}``; they
+            take the place of those that it has. What is left out is as the server has it.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -70,6 +75,7 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         sleep_after: float | None = None,
+        limits: AnyLimits | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -82,6 +88,7 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
             env=check_env(env),
             sleep_after=check_seconds("sleep_after", sleep_after, zero="never"),
             lease=id is None,
+            limits=check_limits(limits),
         )
         self._agent = AsyncAgent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -244,6 +251,7 @@ def get_async_sandbox(
     labels: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     sleep_after: float | None = None,
+    limits: AnyLimits | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -256,6 +264,7 @@ def get_async_sandbox(
         labels=labels,
         env=env,
         sleep_after=sleep_after,
+        limits=limits,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,

@@ -13,15 +13,18 @@ from sandcove.client._sync.client import Client
 from sandcove.client._sync.code import Code
 from sandcove.client._sync.commands import Commands
 from sandcove.client._sync.git import Git
+from sandcove.client._sync.limits import Limits
 from sandcove.client._sync.ports import Ports
 from sandcove.client._sync.processes import Processes
 from sandcove.client._sync.session import Session
 from sandcove.client._sync.transfer import Transfer
 from sandcove.client.check import (
+    AnyLimits,
     StrPath,
     check_env,
     check_flag,
     check_labels,
+    check_limits,
     check_path,
     check_sandbox_id,
     check_seconds,
@@ -38,7 +41,7 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["Sandbox", "get_sandbox", "list_sandboxes"]
 
 
-class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
+class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Limits):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
@@ -52,6 +55,8 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
         labels: to find it by, see `list_sandboxes`. They take the place of those that it has.
         env: environment variables of everything in it, added to those that it has.
         sleep_after: seconds of idleness after which it sleeps, 0 for never; its files stay, its processes end.
+        limits: what it may use at most, as `ResourceLimits` or by name, such as ``{"memory": "2g", "cpus": 1.5}``; they
+            take the place of those that it has. What is left out is as the server has it.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -71,6 +76,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         sleep_after: float | None = None,
+        limits: AnyLimits | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -83,6 +89,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports):
             env=check_env(env),
             sleep_after=check_seconds("sleep_after", sleep_after, zero="never"),
             lease=id is None,
+            limits=check_limits(limits),
         )
         self._agent = Agent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -245,6 +252,7 @@ def get_sandbox(
     labels: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     sleep_after: float | None = None,
+    limits: AnyLimits | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -257,6 +265,7 @@ def get_sandbox(
         labels=labels,
         env=env,
         sleep_after=sleep_after,
+        limits=limits,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,
