@@ -171,8 +171,8 @@ def take_limits(pid: int) -> None:
         resource.setrlimit(kind, resource.prlimit(pid, kind))
 
 
-def resize_tmpfs(target: str, size: int, inodes: int) -> None:
-    """Says how many bytes and files the file system in memory at `target` may have at most."""
+def resize_tmpfs(target: str, size: str, inodes: int) -> None:
+    """Limits the file system in memory at `target`: `size` is bytes, or a share of the machine's memory as ``50%``."""
     mount("none", target, None, _MS_REMOUNT | MS_NOSUID | MS_NODEV, f"size={size},nr_inodes={inodes}")
 
 

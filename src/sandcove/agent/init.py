@@ -14,6 +14,7 @@ from sandcove.agent.confines import Confines
 from sandcove.agent.init_messages import (
     DATAGRAM,
     LONGEST_REQUEST,
+    ConfineRequest,
     EndRequest,
     Exit,
     InMemfd,
@@ -128,10 +129,11 @@ class Init:
         """A descriptor by which others can join the namespace; the caller closes it."""
         return os.pidfd_open(self._pid)
 
-    def confine(self) -> None:
-        """Puts `confines`, which have changed, in force for the programs that it starts from now on."""
-        with contextlib.suppress(ProcessLookupError):
-            self.confines.apply(self._pid)
+    async def confine(self) -> None:
+        """Puts `confines`, which have changed, in force for all that runs, and what starts from now on."""
+        self._refs += 1
+        with contextlib.suppress(SandboxError):
+            await self._ask(self._refs, ConfineRequest(self._refs, self.confines.confine), [])
 
     def _end_of(self, pid: int) -> asyncio.Future[Exit]:
         end: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -159,7 +161,10 @@ class Init:
             await asyncio.shield(self.ended)
 
     async def _ask(
-        self, ref: int, request: SpawnRequest | SignalRequest | WatchRequest | EndRequest, fds: list[int]
+        self,
+        ref: int,
+        request: SpawnRequest | SignalRequest | WatchRequest | EndRequest | ConfineRequest,
+        fds: list[int],
     ) -> int:
         async with self._slots:
             if self.ended is None or self.ended.done():

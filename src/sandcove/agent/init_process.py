@@ -21,6 +21,7 @@ from sandcove.agent.confines import Confines
 from sandcove.agent.init_messages import (
     DATAGRAM,
     Answer,
+    ConfineRequest,
     EndRequest,
     Exit,
     InMemfd,
@@ -34,6 +35,7 @@ from sandcove.agent.init_messages import (
 
 __all__ = ["run", "spawn"]
 
+MOST_CONFINED = 100_000
 _MAX_FDS = 16
 _CHANNEL = 3
 _LOW = 32
@@ -79,14 +81,14 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, confines: Confines) ->
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         channel = socket.socket(fileno=_CHANNEL)
         channel.send(b"ready")
-        _serve(channel)
+        _serve(channel, confines)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the agent must hear of it
         with contextlib.suppress(OSError):
             os.write(_CHANNEL, f"{error}".encode()[:4096])
     os._exit(1)
 
 
-def _serve(channel: socket.socket) -> None:
+def _serve(channel: socket.socket, confines: Confines) -> None:
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -109,13 +111,31 @@ def _serve(channel: socket.socket) -> None:
                 request = requests.decode(data)
                 if isinstance(request, InMemfd):
                     request = requests.decode(_read_memfd(fds.pop(0)))
-                answer = _answer(request, fds, null)
+                if isinstance(request, ConfineRequest):
+                    answer = _confine(request, confines)
+                else:
+                    answer = _answer(request, fds, null)
                 if isinstance(request, SpawnRequest | WatchRequest) and not answer.error:
                     spawned.add(answer.value)
                 channel.send(encode(answer))
             finally:
                 for passed in fds:
                     os.close(passed)
+
+
+def _confine(request: ConfineRequest, confines: Confines) -> Answer:
+    """Limits this process and all others; what is forked meanwhile is found by looking again."""
+    confines.confine = request.confine
+    confines.apply(0)
+    done: set[int] = set()
+    while new := _processes().keys() - done - {1}:
+        for pid in new:
+            with contextlib.suppress(OSError):
+                confines.apply(pid)
+        done |= new
+        if len(done) > MOST_CONFINED:
+            break
+    return Answer(request.ref, value=len(done))
 
 
 def _read_memfd(fd: int) -> bytes:

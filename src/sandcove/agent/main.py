@@ -73,6 +73,7 @@ def main(
     mount: Callable[[], None],
     *,
     confine: Confine,
+    resize: Callable[[Confine], None],
     enter: Sequence[int],
     oom: int,
 ) -> None:
@@ -85,6 +86,7 @@ def main(
         path: the PATH of user code.
         mount: finishes the room's file system; runs while the user namespace's first process sets itself up.
         confine, enter, oom: see `Confines`.
+        resize: makes the file systems in memory as large as that says.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     sys.meta_path[:] = [_NoImports()]
@@ -114,11 +116,19 @@ def main(
 
         async with asyncio.TaskGroup() as group:
             contexts = Contexts(sessions, Kernels(channel))
-            _agent.begin(sessions, Processes(group), contexts, init, base_env, refuse=_listener.refuse)
+            processes = Processes(group)
+            processes.log_space.limit = confine.logs
+
+            def confine_anew(confine: Confine) -> None:
+                group.create_task(sessions.confine(confine))
+                processes.log_space.limit = confine.logs
+                resize(confine)
+
+            _agent.begin(sessions, processes, contexts, init, base_env, refuse=_listener.refuse)
             group.create_task(start_shell())
             await _listener.start(listener)
             channel.send(b"ready")
-            Dialler(channel, _agent.use, group, sessions.confine)
+            Dialler(channel, _agent.use, group, confine_anew)
             assert init.ended is not None
             await init.ended
             # Nothing runs any more that a task could wait for.

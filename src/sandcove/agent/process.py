@@ -53,11 +53,11 @@ class Process:
     """
 
     def __init__(
-        self, id: str, *, command: str, session_id: str, init: Init, pid: int, exit: asyncio.Future[Exit]
+        self, id: str, *, command: str, session_id: str, init: Init, pid: int, exit: asyncio.Future[Exit], log: Log
     ) -> None:
         self.id = id
         self.session_id = session_id
-        self.log = Log()
+        self.log = log
         self.exit = exit
         self.auto_cleanup = False
         self.stdin: Stdin
@@ -83,12 +83,14 @@ class Process:
         init: Init,
         env: Mapping[str, str],
         cwd: str,
+        log: Log,
     ) -> Process:
         """Starts a program.
 
         Args:
             argv: the program's absolute path, then its arguments.
             shown: the command as callers see it.
+            log: for what it prints.
 
         Raises:
             SandboxError: it could not be started; the message has the system's reason.
@@ -110,7 +112,7 @@ class Process:
                 kept.append(our_end)
             pid, exit_ = await init.spawn(argv, env=dict(env), cwd=cwd, fds=fds)
             ours.pop_all()
-        process = cls(id, command=shown, session_id=session_id, init=init, pid=pid, exit=exit_)
+        process = cls(id, command=shown, session_id=session_id, init=init, pid=pid, exit=exit_, log=log)
         process.stdin = Stdin(kept[0], exit_)
         process._output = _Logged(kept[1], kept[2], process.log)
         exit_.add_done_callback(process._on_exit)

@@ -207,11 +207,11 @@ class Sessions:
         inits = {session.init for session in self._live.values()} | {self._init}
         await asyncio.gather(*(init.ask_to_end(REST_GRACE) for init in inits))
 
-    def confine(self, confine: Confine) -> None:
-        """Puts other limits in force, for what starts from now on."""
+    async def confine(self, confine: Confine) -> None:
+        """Puts other limits in force."""
         self.confines.confine = confine
         for init in {session.init for session in self._live.values()} | {self._init}:
-            init.confine()
+            await init.confine()
 
     def names(self) -> list[str]:
         return sorted({DEFAULT_SESSION, *self._live, *self._memory.sessions})

@@ -142,10 +142,21 @@ class LogEvent:
         skipped: bytes before it that the log does not hold any more, or had no room for on a full disk.
         exit_code: on ``exit``; 128 + n when signal n ended it.
         signal: on ``exit``, the name of that signal, or None.
-        status: on ``exit``, as `Process.status`.
+        status, out_of_memory: on ``exit``, as those of a `Process`.
     """
 
-    __slots__ = ("_exact", "_timestamp", "cursor", "data", "exit_code", "signal", "skipped", "status", "type")
+    __slots__ = (
+        "_exact",
+        "_timestamp",
+        "cursor",
+        "data",
+        "exit_code",
+        "out_of_memory",
+        "signal",
+        "skipped",
+        "status",
+        "type",
+    )
 
     def __init__(self, event: events.LogEvent) -> None:
         self.type: Literal["stdout", "stderr", "exit", "complete", "error"] = event.type
@@ -154,6 +165,7 @@ class LogEvent:
         self.skipped = event.skipped
         self.exit_code = event.exit_code
         self.signal = event.signal
+        self.out_of_memory = event.out_of_memory
         self.status = event.status
         self._timestamp = event.timestamp
         self._exact = event.bytes

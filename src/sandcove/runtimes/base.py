@@ -25,7 +25,11 @@ from typing import Protocol
 from sandcove.wire.limits import NO_LIMITS, ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation
 
-__all__ = ["Room", "RoomSpec", "Runtime"]
+__all__ = ["ENDED", "Room", "RoomSpec", "Runtime"]
+
+
+ENDED = "it was ended"
+"""Why a room is gone whose `end` was called."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sandcove.errors import (
     SandboxNotFoundError,
 )
 from sandcove.home import Home
-from sandcove.runtimes.base import Room, RoomSpec, Runtime
+from sandcove.runtimes.base import ENDED, Room, RoomSpec, Runtime
 from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.limits import Bounds
 from sandcove.server.registry import Record, Registry
@@ -205,8 +205,11 @@ class Sandboxes:
                 if _answers(sandbox.socket):
                     return
                 # Its agent is gone, and the room about to follow.
-                await sandbox.room.end()
-                sandbox.record.note = "its agent ended unexpectedly; see agent.log in its folder"
+                room = sandbox.room
+                await room.end()
+                why = room.ended.result()
+                known = why != ENDED
+                sandbox.record.note = why if known else "its agent ended unexpectedly; see agent.log in its folder"
             if sandbox.room is not None:
                 sandbox.room = None
                 sandbox.become(State.ASLEEP)

@@ -198,6 +198,7 @@ class AsyncProcess:
             async for event in stream:
                 if event.type == "exit":
                     self.exit_code, self.signal, self.end_time = event.exit_code, event.signal, event.timestamp
+                    self.out_of_memory = event.out_of_memory
                     self.status = event.status or self.status
                 yield event
         finally:

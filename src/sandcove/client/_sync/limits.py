@@ -19,8 +19,7 @@ class Limits:
     def set_limits(self, limits: AnyLimits) -> SandboxInfo:
         """Changes what the sandbox may use at most, at once; what is left out stays as it is.
 
-        A limit of open files or of a file's size can be lowered for what starts afterwards; raised, it is in force
-        when the sandbox next wakes.
+        A limit of open files can be lowered at once; raised, it is in force when the sandbox next wakes.
 
         Args:
             limits: `ResourceLimits`, or by name, such as ``{"memory": "2g"}``; 0: as much as it wants.

@@ -19,6 +19,7 @@ import msgspec
 
 from sandcove import linux
 from sandcove.runtimes.local.plan import Entry
+from sandcove.wire.limits import Confine
 
 __all__ = ["ROOM", "enter"]
 
@@ -41,7 +42,7 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
     """In the fork: waits for the room, joins it, and becomes its agent.
 
     Args:
-        agent: has ``main(channel, listener, memory_fd, path, mount, *, confine, enter, oom)``; see
+        agent: has ``main(channel, listener, memory_fd, path, mount, *, confine, resize, enter, oom)``; see
             `sandcove.agent.main`.
     """
     channel = socket.socket(fileno=channel_fd)
@@ -83,6 +84,7 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
             entry.path,
             lambda: _mount(entry),
             confine=entry.confine,
+            resize=_resize,
             enter=fds[1 : 1 + into_user],
             oom=fds[-1] if sees_oom else -1,
         )
@@ -106,9 +108,17 @@ def _mount(entry: Entry) -> None:
     for place in entry.unmount:
         linux.unmount(place)
     linux.restrict_devices()
-    if entry.confine.shm:
-        for place in ("/dev", "/run"):
-            linux.resize_tmpfs(place, entry.confine.shm, entry.confine.inodes or MOST_INODES)
+    _resize(entry.confine, fail=True)
+
+
+def _resize(confine: Confine, *, fail: bool = False) -> None:
+    """Limits the room's file systems in memory. One that holds more already stays as it is, unless that shall fail."""
+    for place in ("/dev", "/run"):
+        try:
+            linux.resize_tmpfs(place, str(confine.shm or "50%"), confine.inodes or MOST_INODES)
+        except OSError:
+            if fail:
+                raise
 
 
 def _enter_target(target: str) -> None:

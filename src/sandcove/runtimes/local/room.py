@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sandcove import linux
 from sandcove.errors import ConflictError
-from sandcove.runtimes.base import RoomSpec
+from sandcove.runtimes.base import ENDED, RoomSpec
 from sandcove.runtimes.local.cgroups import Cgroups, Group
 from sandcove.runtimes.local.dials import Dials
 from sandcove.runtimes.local.limits import confine_of, fits
@@ -24,7 +24,12 @@ __all__ = ["LocalRoom"]
 
 
 class LocalRoom:
-    """A room: bubblewrap's process outside, the holder as its first process, the agent in it."""
+    """A room: bubblewrap's process outside, the holder as its first process, the agent in it.
+
+    Attributes:
+        group: the control groups of its user code.
+        disk: bytes and number of its files when they were last measured.
+    """
 
     def __init__(self, spec: RoomSpec, isolation: Isolation, cgroups: Cgroups, limited_by: dict[str, str]) -> None:
         self.spec = spec
@@ -32,9 +37,10 @@ class LocalRoom:
         self.limits = spec.limits
         self.limited_by = limited_by
         self.group: Group | None = None
+        self.disk: tuple[int, int] | None = None
         self._cgroups = cgroups
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._why = "it was ended"
+        self._why = ENDED
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfds: set[int] = set()
         self._hold = -1
@@ -64,14 +70,17 @@ class LocalRoom:
                 self._channel.send(confine_of(limits, self._cgroups).encode(), socket.MSG_DONTWAIT)
 
     def usage(self) -> ResourceUsage:
-        return ResourceUsage() if self.group is None else self.group.usage()
+        usage = ResourceUsage() if self.group is None else self.group.usage()
+        if self.disk is not None:
+            usage.disk, usage.inodes = self.disk
+        return usage
 
     def fits(self, limits: ResourceLimits) -> bool:
         """It could be changed to have these."""
         return fits(confine_of(limits, self._cgroups), confine_of(self.limits, self._cgroups))
 
     async def end(self) -> None:
-        self.let_go("it was ended")
+        self.let_go(ENDED)
         await asyncio.shield(self.ended)
 
     def let_go(self, why: str) -> None:

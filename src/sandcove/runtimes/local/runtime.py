@@ -22,9 +22,10 @@ from sandcove.errors import HostUnsupportedError, SandboxError, ServiceUnavailab
 from sandcove.home import Home
 from sandcove.runtimes.base import RoomSpec
 from sandcove.runtimes.local.cgroups import Cgroups
+from sandcove.runtimes.local.disk import DiskWatch
 from sandcove.runtimes.local.doctor import remedy
 from sandcove.runtimes.local.holder import open_holder
-from sandcove.runtimes.local.limits import NOTHING, confine_of, mechanisms
+from sandcove.runtimes.local.limits import confine_of, mechanisms
 from sandcove.runtimes.local.plan import (
     ROOT_LINKS,
     HostPython,
@@ -107,6 +108,7 @@ class LocalRuntime:
         self._rooms: set[LocalRoom] = set()
         self._spare: asyncio.Future[LocalRoom | None] | None = None
         self._closed = False
+        self._disk = DiskWatch(home.path, lambda: [room for room in self._rooms if not room.ended.done()])
 
     async def start(self) -> None:
         self.zygote.start()
@@ -121,6 +123,7 @@ class LocalRuntime:
         folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         self._copied = copied_folders(self._python, folders)
         self._check_copied()
+        self._disk.start()
         self._spare = asyncio.ensure_future(self._make_spare())
 
     def _check_copied(self) -> None:
@@ -258,6 +261,7 @@ class LocalRuntime:
 
     async def close(self) -> None:
         self._closed = True
+        await self._disk.close()
         if self._spare is not None:
             spare = await self._spare
             if spare is not None:
@@ -341,7 +345,7 @@ class LocalRuntime:
         )
 
     def _mechanisms(self) -> dict[str, str]:
-        return mechanisms(self._cgroups.version, self._cgroups, root=os.geteuid() == 0, disk=NOTHING)
+        return mechanisms(self._cgroups.version, self._cgroups, root=os.geteuid() == 0, disk="measured")
 
 
 async def _read(loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
