@@ -230,7 +230,7 @@ class Cgroups:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         processors = os.cpu_count() or 1
         files = {
-            1: (("memory", "memory.limit_in_bytes", int(memory * ALL)), ("cpu", "cpu.shares", 1024 * processors)),
+            1: (("memory", "memory.limit_in_bytes", int(memory * ALL)),),
             2: (("memory", "memory.max", int(memory * ALL)), ("cpu", "cpu.weight", min(10_000, 100 * processors))),
         }
         for controller, name, value in files[self.version]:
@@ -281,10 +281,14 @@ class Cgroups:
                 if (other := next((each for each in group.user if self.base[each] == base), None)) is not None:
                     group.user[controller] = group.user[other]  # mounted together
                     continue
-                user = _make(group, base / name)
                 if controller == "cpu":
+                    # Beside the other rooms' and the server's own, not below one group of all rooms: that has spent
+                    # its share where one room spins, and then each of the others waits for it.
+                    user = _make(group, base.with_name(f"{base.name}-{name}"))
                     group.enter_agent.append(os.open(user / "tasks", os.O_WRONLY | os.O_CLOEXEC))
                     user = _make(group, user / "user")
+                else:
+                    user = _make(group, base / name)
                 group.user[controller] = user
                 group.enter.append(os.open(user / "tasks", os.O_WRONLY | os.O_CLOEXEC))
         if "memory" in group.user:
@@ -335,8 +339,9 @@ def _sweep(note: Path, name: str) -> None:
     for line in lines:
         base = Path(line)
         if base.name == name and "cgroup" in line:
-            for folder, _, _ in os.walk(base, topdown=False):
-                _removed(Path(folder))
+            for top in (base, *base.parent.glob(f"{name}-*")):
+                for folder, _, _ in os.walk(top, topdown=False):
+                    _removed(Path(folder))
 
 
 def _delegated(own: Path, top: Path, name: str) -> Path | None:
