@@ -28,12 +28,12 @@ LEAST: Mapping[str, float] = {
     "memory": 32 * MIB,
     "cpus": 0.05,
     "processes": 16,
-    "open_files": 64,
+    "open_files": 300,
     "disk": 16 * MIB,
     "inodes": 1000,
     "logs": MIB,
 }
-"""Below this a sandbox could not even run its shell."""
+"""Below this a sandbox could not even run its shell, which has descriptors up to 255."""
 MOST = 2**52
 _SIZES = ("memory", "disk", "logs")
 _UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB, "t": MIB * MIB}
@@ -186,7 +186,7 @@ def _shown(name: str, value: float) -> str:
         for unit in ("t", "g", "m", "k"):
             if value % _UNITS[unit] == 0:
                 return f"{value // _UNITS[unit]:g}{unit}"
-    return f"{value:.15g}"
+    return f"{value:.6f}".rstrip("0").rstrip(".") if name == "cpus" else str(int(value))
 
 
 def combined(first: ResourceLimits, then: ResourceLimits) -> ResourceLimits:
