@@ -26,9 +26,18 @@ HALVES = [
 ]
 NO_COROUTINES = {"__init__", "exec_stream", "run_code_stream", "stream", "stream_process_logs"}
 """What gives a generator does nothing before that is asked."""
-NOT_OF_A_SESSION = {"id", "close", "ping", "info", "sleep", "wake", "destroy", "create_token"} | {
-    f"{verb}_session{s}" for verb, s in (("create", ""), ("get", ""), ("list", "s"), ("delete", ""))
-}
+NOT_OF_A_SESSION = {
+    "id",
+    "close",
+    "ping",
+    "info",
+    "sleep",
+    "wake",
+    "destroy",
+    "create_token",
+    "set_limits",
+    "get_usage",
+} | {f"{verb}_session{s}" for verb, s in (("create", ""), ("get", ""), ("list", "s"), ("delete", ""))}
 
 
 def public(cls: type) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from sandcove.agent.app import Agent
 from sandcove.server.app import Server
-from sandcove.wire import code, events, git, keys, models
+from sandcove.wire import code, events, git, keys, limits, models
 
 PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
 ANY = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -48,7 +48,7 @@ def test_the_page_of_the_wire_has_no_route_that_is_not_there() -> None:
 
 BODIES = [
     value
-    for module in (models, events, git, code, keys)
+    for module in (models, events, git, code, keys, limits)
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == module.__name__
 ]

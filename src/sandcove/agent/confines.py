@@ -7,7 +7,7 @@ import os
 import resource
 from collections.abc import Sequence
 
-from sandcove.wire.limits import NO_CONFINES, Confine, oom_kills
+from sandcove.wire.confine import NO_CONFINES, Confine, oom_kills
 
 __all__ = ["Confines"]
 

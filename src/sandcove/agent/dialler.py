@@ -9,8 +9,8 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from sandcove.wire.confine import Confine
 from sandcove.wire.dial import RESTING, Dial, Dialled
-from sandcove.wire.limits import Confine
 
 __all__ = ["Dialler"]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from sandcove.wire.limits import Confine
+from sandcove.wire.confine import Confine
 
 __all__ = [
     "DATAGRAM",

@@ -37,7 +37,7 @@ from sandcove.agent.sessions import HOME, Sessions
 from sandcove.agent.warmup import warm_up
 from sandcove.asgi import Listener, prepare, run
 from sandcove.errors import SandboxError
-from sandcove.wire.limits import Confine
+from sandcove.wire.confine import Confine
 from sandcove.wire.models import DEFAULT_SESSION
 
 __all__ = ["PRELOADED", "main", "preload"]

@@ -21,7 +21,7 @@ from sandcove.errors import (
     SessionNotFoundError,
 )
 from sandcove.wire.clock import timestamp
-from sandcove.wire.limits import Confine
+from sandcove.wire.confine import Confine
 from sandcove.wire.models import DEFAULT_SESSION, WORKSPACE, CreateSession, SessionInfo
 from sandcove.wire.names import check_env, check_path, check_session_id
 

@@ -1,8 +1,7 @@
-"""How much of the machine a sandbox may use, what it uses, and what its agent is told of it."""
+"""How much of the machine a sandbox may use, and what it uses."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 
@@ -11,14 +10,11 @@ import msgspec
 from sandcove.errors import InvalidRequestError
 
 __all__ = [
-    "NO_CONFINES",
     "NO_LIMITS",
-    "Confine",
     "ResourceLimits",
     "ResourceUsage",
     "check_limits",
     "combined",
-    "oom_kills",
     "read_limits",
     "shown_limits",
 ]
@@ -89,53 +85,6 @@ class ResourceUsage(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=
     out_of_memory: int | None = None
     disk: int | None = None
     inodes: int | None = None
-
-
-class Confine(msgspec.Struct, frozen=True):
-    """What a runtime asks of its agent, for the programs that start from then on. 0: no limit.
-
-    Attributes:
-        open_files: descriptors of each process.
-        data: bytes of data of each process, where nothing counts them together.
-        processes: of the room's user, where nothing else counts them.
-        file_size: bytes of each file.
-        logs: bytes of all logs.
-        memory: what errors tell of.
-        shm: bytes of each file system in memory.
-        inodes: files of each of these.
-    """
-
-    open_files: int = 0
-    data: int = 0
-    processes: int = 0
-    file_size: int = 0
-    logs: int = 0
-    memory: int = 0
-    shm: int = 0
-    inodes: int = 0
-
-    def encode(self) -> bytes:
-        return b"confine" + msgspec.json.encode(self)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Confine | None:
-        """The message, or None if `data` is another."""
-        if not data.startswith(b"confine{"):
-            return None
-        return msgspec.json.decode(data[len(b"confine") :], type=cls)
-
-
-def oom_kills(fd: int) -> int:
-    """The number in the open ``memory.oom_control`` or ``memory.events`` of a group; 0 for -1."""
-    if fd >= 0:
-        for line in os.pread(fd, 4096, 0).splitlines():
-            name, _, number = line.partition(b" ")
-            if name == b"oom_kill" and number.isdigit():
-                return int(number)
-    return 0
-
-
-NO_CONFINES = Confine()
 
 
 def check_limits(limits: ResourceLimits) -> None:

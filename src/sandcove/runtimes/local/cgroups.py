@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sandcove.wire.limits import ResourceLimits, ResourceUsage, oom_kills
+from sandcove.wire.confine import oom_kills
+from sandcove.wire.limits import ResourceLimits, ResourceUsage
 
 __all__ = ["CONTROLLERS", "Cgroups", "Group", "Hierarchies", "parse_hierarchies"]
 
@@ -93,7 +94,7 @@ class Group:
         folders: all of them, parents first.
         user: controller -> the group of user code.
         enter, enter_agent: descriptors; what a process writes "0" to, to be in the group of user code, or the agent's.
-        oom: see `sandcove.wire.limits.oom_kills`.
+        oom: see `sandcove.wire.confine.oom_kills`.
     """
 
     version: int

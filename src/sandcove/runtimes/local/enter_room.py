@@ -19,7 +19,7 @@ import msgspec
 
 from sandcove import linux
 from sandcove.runtimes.local.plan import Entry
-from sandcove.wire.limits import Confine
+from sandcove.wire.confine import Confine
 
 __all__ = ["ROOM", "enter"]
 

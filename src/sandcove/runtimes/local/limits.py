@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from sandcove.wire.limits import Confine, ResourceLimits
+from sandcove.wire.confine import Confine
+from sandcove.wire.limits import ResourceLimits
 
 __all__ = ["NOTHING", "confine_of", "fits", "mechanisms"]
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from sandcove.wire.limits import NO_CONFINES, Confine
+from sandcove.wire.confine import NO_CONFINES, Confine
 
 __all__ = [
     "ROOT_LINKS",
