@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sandcove.runtimes.local.cgroups import parse_hierarchies
 from sandcove.runtimes.local.limits import confine_of, fits, mechanisms
 from sandcove.runtimes.local.measure import TOO_MUCH, measure
 from sandcove.server.limits import DEFAULTS, Bounds, parse
+from sandcove.trees import delete_tree
 from sandcove.wire.keys import Limits
 from sandcove.wire.limits import LEAST, MOST, NO_LIMITS, ResourceLimits, read_limits, shown_limits
 
@@ -165,17 +167,18 @@ def test_usage_counts_a_linked_file_once_and_follows_nothing(tmp_path: Path) -> 
 
 
 def test_a_nesting_too_deep_to_count_is_too_much(tmp_path: Path) -> None:
-    import os
-
     before = os.getcwd()
-    os.chdir(tmp_path)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    os.chdir(tree)
     try:
         for _ in range(1100):
             os.mkdir("d")
             os.chdir("d")
     finally:
         os.chdir(before)
-    assert measure(str(tmp_path), [], 1 << 40, 0)[0] == TOO_MUCH
+    assert measure(str(tree), [], 1 << 40, 0)[0] == TOO_MUCH
+    delete_tree(tree)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 90_000)), max_size=30))
