@@ -31,6 +31,8 @@ def good(setting: Setting) -> st.SearchStrategy[Any]:
         return st.integers(1, 9)
     if setting.kind is config.URL:
         return st.from_regex(r"https?://[a-z]{1,10}(:[1-9][0-9]{0,3})?", fullmatch=True)
+    if setting.kind is config.LIMITS:
+        return st.from_regex(r"processes=[1-9][0-9]{2,5}(,memory=[1-9]g)?", fullmatch=True)
     return st.from_regex(r"[a-z]{1,10}", fullmatch=True)
 
 

@@ -134,7 +134,7 @@ def _shown(name: str, value: float) -> str:
     if name in _SIZES and value:
         for unit in ("t", "g", "m", "k"):
             if value % _UNITS[unit] == 0:
-                return f"{value // _UNITS[unit]:g}{unit}"
+                return f"{int(value) // _UNITS[unit]}{unit}"
     return f"{value:.6f}".rstrip("0").rstrip(".") if name == "cpus" else str(int(value))
 
 
