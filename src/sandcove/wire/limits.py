@@ -33,7 +33,7 @@ LEAST: Mapping[str, float] = {
 MOST = 2**52
 _SIZES = ("memory", "disk", "logs")
 _UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB, "t": MIB * MIB}
-_NUMBER = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,9})?)([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 
 
 class ResourceLimits(
