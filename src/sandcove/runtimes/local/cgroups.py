@@ -183,11 +183,12 @@ class Cgroups:
         return cls(0, {}, why)
 
     @classmethod
-    def find(cls, home: Path) -> Cgroups:
+    def find(cls, home: Path, *, trial: bool = False) -> Cgroups:
         """Makes what groups of rooms this process can have, and removes what another of this home has left there.
 
         Args:
             home: whose rooms they are; its file ``cgroups`` notes the folders.
+            trial: this process stays in its group, and makes no groups for rooms.
         """
         try:
             texts = [Path(f"/proc/self/{name}").read_text() for name in ("cgroup", "mountinfo")]
@@ -200,13 +201,13 @@ class Cgroups:
             return cls.off("no cgroup file system is mounted")
         parents = dict(hierarchies.own)
         if hierarchies.version == 2:
-            parent = _delegated(hierarchies.own["memory"], hierarchies.top, name)
+            parent = _delegated(hierarchies.own["memory"], hierarchies.top, name, trial=trial)
             if parent is None:
                 return cls.off(
                     "the server's cgroup is not its own: run it as a service with Delegate=yes "
                     "(systemd-run --user --scope -p Delegate=yes sandcove serve)"
                 )
-            controllers = _words(parent / "cgroup.subtree_control")
+            controllers = _words(parent / ("cgroup.controllers" if trial else "cgroup.subtree_control"))
             parents = {controller: parent for controller in CONTROLLERS if controller in controllers}
         base, refused = {}, ""
         for controller, parent in parents.items():
@@ -223,7 +224,8 @@ class Cgroups:
             return cls.off(refused or "no controller is there")
         (home / "cgroups").write_text("".join(f"{folder}\n" for folder in dict.fromkeys(base.values())))
         made = cls(hierarchies.version, base, refused)
-        made._share()
+        if not trial:
+            made._share()
         return made
 
     def _share(self) -> None:
@@ -345,7 +347,7 @@ def _sweep(note: Path, name: str) -> None:
                     _removed(Path(folder))
 
 
-def _delegated(own: Path, top: Path, name: str) -> Path | None:
+def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
     """The group of version 2 in which rooms can have groups with controllers: ours if it is, else one above."""
     needed = {"memory", "pids"}
     if needed <= _words(own / "cgroup.controllers") and os.access(own / "cgroup.subtree_control", os.W_OK):
@@ -355,6 +357,9 @@ def _delegated(own: Path, top: Path, name: str) -> Path | None:
             # A group with controllers below it holds no processes itself. Those of others are not ours to move.
             mine = _own_processes()
             pids = [int(word) for word in (own / "cgroup.procs").read_text().split()]
+            if set(pids) <= mine and trial:
+                _removed(leaf)
+                return own
             if set(pids) <= mine:
                 for pid in pids:
                     _write(leaf / "cgroup.procs", str(pid))
