@@ -15,7 +15,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -196,7 +196,7 @@ class Cgroups:
             return cls.off(f"/proc can't be read: {error.strerror}")
         hierarchies = parse_hierarchies(*texts)
         name = f"sandcove-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
-        _sweep(home / "cgroups", name)
+        _sweep(home / "cgroups", name, hierarchies.own.values())
         if hierarchies.version == 0:
             return cls.off("no cgroup file system is mounted")
         parents = dict(hierarchies.own)
@@ -222,7 +222,10 @@ class Cgroups:
             base[controller] = folder
         if not base:
             return cls.off(refused or "no controller is there")
-        (home / "cgroups").write_text("".join(f"{folder}\n" for folder in dict.fromkeys(base.values())))
+        try:
+            (home / "cgroups").write_text("".join(f"{folder}\n" for folder in dict.fromkeys(base.values())))
+        except OSError as error:
+            _log.warning("the groups of rooms are not noted (%s); a server started elsewhere won't sweep them", error)
         made = cls(hierarchies.version, base, refused)
         if not trial:
             made._share()
@@ -333,15 +336,13 @@ def _removed(folder: Path) -> bool:
     return True
 
 
-def _sweep(note: Path, name: str) -> None:
+def _sweep(note: Path, name: str, own: Iterable[Path]) -> None:
     """Removes the groups that an earlier server of this home has left: it holds the home's lock no more."""
-    try:
-        lines = note.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        base = Path(line)
-        if base.name == name and "cgroup" in line:
+    bases = {parent / name for parent in own}
+    with contextlib.suppress(OSError):
+        bases |= {Path(line) for line in note.read_text().splitlines() if "cgroup" in line}
+    for base in bases:
+        if base.name == name:
             for top in (base, *base.parent.glob(f"{name}-*")):
                 for folder, _, _ in os.walk(top, topdown=False):
                     _removed(Path(folder))
