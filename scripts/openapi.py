@@ -40,6 +40,7 @@ from sandcove.wire.codec import encode
 from sandcove.wire.egress_log import SetEgress
 from sandcove.wire.git import CheckoutRequest
 from sandcove.wire.keys import SCOPES, CreateKey, CreateToken
+from sandcove.wire.limits import ResourceLimits
 from sandcove.wire.models import (
     Answer,
     CreateSandbox,
@@ -70,6 +71,7 @@ EXAMPLES = [
     CreateToken(expires_in=600_000),
     ExposePort(port=8000, name="web"),
     SetEgress(egress=["python", "example.com:443"]),
+    ResourceLimits(memory=512 * 1024 * 1024, cpus=1.5),
     UnexposePort(port=8000),
     Execute(command="echo hello"),
     StartProcess(command="sleep 1"),

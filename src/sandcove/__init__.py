@@ -35,6 +35,8 @@ from sandcove.client.results import (
     Isolation,
     LogEvent,
     ProcessLogs,
+    ResourceLimits,
+    ResourceUsage,
     SandboxInfo,
 )
 from sandcove.client.rich import Result
@@ -133,6 +135,8 @@ __all__ = [
     "ProcessNotFoundError",
     "QuotaExceededError",
     "RateLimitedError",
+    "ResourceLimits",
+    "ResourceUsage",
     "Result",
     "Sandbox",
     "SandboxError",

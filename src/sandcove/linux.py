@@ -23,22 +23,24 @@ __all__ = [
     "CLONE_NEWPID",
     "CLONE_NEWUSER",
     "CLONE_NEWUTS",
+    "MOST_OPEN_FILES",
     "attach_mount",
     "become_room_root",
     "become_subreaper",
     "detached_mount",
     "drop_privileges",
     "leave_keyring",
-    "limit_open_files",
     "mount",
     "raise_open_files",
     "receive_fds",
+    "resize_tmpfs",
     "restrict_devices",
     "restrict_proc",
     "sealed_memfd",
     "set_dumpable",
     "set_name",
     "setns",
+    "take_limits",
     "unmount",
     "unshare",
 ]
@@ -91,7 +93,8 @@ _PROC_HIDDEN = (
     "timer_list",
     "vmallocinfo",
 )
-_MOST_OPEN_FILES = 65536
+MOST_OPEN_FILES = 65536
+"""That a process of ours has."""
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
@@ -218,15 +221,22 @@ def raise_open_files() -> int:
     The common limit of 1,024 is there for programs that use select(2).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return soft
 
 
-def limit_open_files(soft: int) -> None:
-    """Takes back what `raise_open_files` did: `soft` is what that returned."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+def take_limits(pid: int) -> None:
+    """Makes the resource limits of another process this one's."""
+    for name in ("CORE", "NOFILE", "DATA", "NPROC", "FSIZE"):
+        kind = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(kind, resource.prlimit(pid, kind))
+
+
+def resize_tmpfs(target: str, size: str, inodes: int) -> None:
+    """Limits the file system in memory at `target`: `size` is bytes, or a share of the machine's memory as ``50%``."""
+    mount("none", target, None, _MS_REMOUNT | MS_NOSUID | MS_NODEV, f"size={size},nr_inodes={inodes}")
 
 
 def leave_keyring() -> None:

@@ -135,7 +135,7 @@ class Checkout:
                 )
             self._credentials = check_credentials(spec.credentials.username, spec.credentials.password)
         self._session = session = sessions.get(spec.session_id)
-        self._open_files = sessions.open_files
+        self._confines = sessions.confines
         self._base_env = base_env
         target = check_target(repository.name if spec.target_dir is None else spec.target_dir)
         self.target = os.path.normpath(session.resolve(target))
@@ -240,7 +240,7 @@ class Checkout:
         make_folder(f"{self.target}/.git", recursive=True)
         secret = Secret(self._credentials)
         try:
-            init = Init.start(own_mounts=True, own_run=True, open_files=self._open_files)
+            init = Init.start(own_mounts=True, own_run=True, confines=self._confines)
             init.attach()
             try:
                 git = Git(init, program, settings, PRIVATE, secret=secret, on_progress=on_progress)

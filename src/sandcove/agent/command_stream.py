@@ -86,6 +86,7 @@ class CommandStream(EventStream[ExecEvent]):
                 command=shown(spec),
                 duration=duration,
                 timestamp=timestamp(),
+                out_of_memory=command.out_of_memory,
             )
             return event("complete", exit_code=exit_code, result=result)
         except SandboxError as error:

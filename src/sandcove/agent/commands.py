@@ -137,6 +137,7 @@ def _answer(
             command=shown(spec),
             duration=milliseconds,
             timestamp=timestamp(),
+            out_of_memory=command.out_of_memory,
         )
     )
 

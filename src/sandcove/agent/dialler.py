@@ -9,6 +9,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from sandcove.wire.confine import Confine
 from sandcove.wire.dial import RESTING, Dial, Dialled
 
 __all__ = ["Dialler"]
@@ -27,19 +28,27 @@ class Dialler:
         channel: to the runtime.
         may: notes that the sandbox is in use; False when it is falling asleep.
         group: owns the attempts that take a while.
+        confine: puts limits in force that the runtime has changed.
     """
 
-    def __init__(self, channel: socket.socket, may: Callable[[], bool], group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        may: Callable[[], bool],
+        group: asyncio.TaskGroup,
+        confine: Callable[[Confine], None],
+    ) -> None:
         self._channel = channel
         self._may = may
         self._group = group
+        self._confine = confine
         self._loop = asyncio.get_running_loop()
         self._unsent: deque[tuple[Dialled, socket.socket | None]] = deque()
         self._loop.add_reader(channel.fileno(), self._on_message)
 
     def _on_message(self) -> None:
         try:
-            data = self._channel.recv(64, socket.MSG_DONTWAIT)
+            data = self._channel.recv(4096, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -50,6 +59,8 @@ class Dialler:
             return
         dial = Dial.decode(data)
         if dial is None:
+            if (confine := Confine.decode(data)) is not None:
+                self._confine(confine)
             return
         if not self._may():
             self._answer(Dialled(dial.number, RESTING), None)

@@ -10,9 +10,11 @@ import socket
 from collections.abc import Sequence
 
 from sandcove import linux
+from sandcove.agent.confines import Confines
 from sandcove.agent.init_messages import (
     DATAGRAM,
     LONGEST_REQUEST,
+    ConfineRequest,
     EndRequest,
     Exit,
     InMemfd,
@@ -34,9 +36,15 @@ AT_ONCE = 16
 
 
 class Init:
-    """The agent's handle. Made before the event loop or inside it; `attach` begins the talk."""
+    """The agent's handle. Made before the event loop or inside it; `attach` begins the talk.
 
-    def __init__(self, channel: socket.socket, pid: int) -> None:
+    Attributes:
+        confines: what user code may use.
+        ended: done when the namespace is gone.
+    """
+
+    def __init__(self, channel: socket.socket, pid: int, confines: Confines) -> None:
+        self.confines = confines
         self._channel = channel
         self._pid = pid
         self._refs = 0
@@ -48,13 +56,13 @@ class Init:
         self.ended: asyncio.Future[None] | None = None
 
     @classmethod
-    def start(cls, *, own_mounts: bool, open_files: int, own_run: bool = False) -> Init:
+    def start(cls, *, own_mounts: bool, confines: Confines, own_run: bool = False) -> Init:
         """Forks the namespace's first process.
 
         With `own_mounts` it gets a mount namespace of its own too (an isolated session); without, the ``/proc``
         that it mounts is the one that the whole room sees, the agent included, whose own is thereby hidden:
         a file path can't lead the agent to itself. With `own_run` an empty ``/run`` too, which no other process sees.
-        `open_files` is how many descriptors all in it may have each.
+        `confines` are those of all in it.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own_namespace = os.pidfd_open(os.getpid())
@@ -62,12 +70,12 @@ class Init:
             linux.unshare(linux.CLONE_NEWPID)
             pid = os.fork()
             if pid == 0:
-                run(theirs.fileno(), own_mounts, own_run, open_files)
+                run(theirs.fileno(), own_mounts, own_run, confines)
             linux.setns(own_namespace, linux.CLONE_NEWPID)
         finally:
             os.close(own_namespace)
         theirs.close()
-        return cls(ours, pid)
+        return cls(ours, pid, confines)
 
     def attach(self) -> None:
         """Waits for the process to be set up, then reads its answers on the running loop.
@@ -121,6 +129,12 @@ class Init:
         """A descriptor by which others can join the namespace; the caller closes it."""
         return os.pidfd_open(self._pid)
 
+    async def confine(self) -> None:
+        """Puts `confines`, which have changed, in force for all that runs, and what starts from now on."""
+        self._refs += 1
+        with contextlib.suppress(SandboxError):
+            await self._ask(self._refs, ConfineRequest(self._refs, self.confines.confine), [])
+
     def _end_of(self, pid: int) -> asyncio.Future[Exit]:
         end: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         if (early := self._early.pop(pid, None)) is not None:
@@ -147,7 +161,10 @@ class Init:
             await asyncio.shield(self.ended)
 
     async def _ask(
-        self, ref: int, request: SpawnRequest | SignalRequest | WatchRequest | EndRequest, fds: list[int]
+        self,
+        ref: int,
+        request: SpawnRequest | SignalRequest | WatchRequest | EndRequest | ConfineRequest,
+        fds: list[int],
     ) -> int:
         async with self._slots:
             if self.ended is None or self.ended.done():

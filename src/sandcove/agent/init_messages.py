@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from sandcove.wire.confine import Confine
+
 __all__ = [
     "DATAGRAM",
     "LONGEST_REQUEST",
     "Answer",
+    "ConfineRequest",
     "EndRequest",
     "Exit",
     "InMemfd",
@@ -72,6 +75,13 @@ class EndRequest(msgspec.Struct, tag="end"):
     grace: int
 
 
+class ConfineRequest(msgspec.Struct, tag="confine"):
+    """Lower the limits of each process to `confine`."""
+
+    ref: int
+    confine: Confine
+
+
 class InMemfd(msgspec.Struct, tag="memfd"):
     """The request is in the first descriptor."""
 
@@ -92,7 +102,7 @@ class Exit(msgspec.Struct, tag="exit"):
     signal: int | None
 
 
-Request = SpawnRequest | SignalRequest | WatchRequest | EndRequest | InMemfd
+Request = SpawnRequest | SignalRequest | WatchRequest | EndRequest | ConfineRequest | InMemfd
 requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 reports: msgspec.msgpack.Decoder[Answer | Exit] = msgspec.msgpack.Decoder(Answer | Exit)
 encode = msgspec.msgpack.Encoder().encode

@@ -17,9 +17,11 @@ import time
 from typing import Any, Literal, NoReturn
 
 from sandcove import linux, seccomp
+from sandcove.agent.confines import Confines
 from sandcove.agent.init_messages import (
     DATAGRAM,
     Answer,
+    ConfineRequest,
     EndRequest,
     Exit,
     InMemfd,
@@ -33,6 +35,7 @@ from sandcove.agent.init_messages import (
 
 __all__ = ["run", "spawn"]
 
+MOST_CONFINED = 100_000
 _MAX_FDS = 16
 _CHANNEL = 3
 _LOW = 32
@@ -42,7 +45,7 @@ _STOPPING = 0.5
 _LOOK_AGAIN = 0.0005
 
 
-def run(channel_fd: int, own_mounts: bool, own_run: bool, open_files: int) -> NoReturn:
+def run(channel_fd: int, own_mounts: bool, own_run: bool, confines: Confines) -> NoReturn:
     """What the forked process does; it never returns to the agent's code."""
     try:
         signal.set_wakeup_fd(-1)
@@ -51,8 +54,8 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, open_files: int) -> No
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
-        linux.limit_open_files(open_files)
+        confines.enter()
+        os.closerange(_CHANNEL + 1, linux.MOST_OPEN_FILES)
         # libuv has a hook in every fork of this process that closes descriptors by numbers which were its own once.
         # Nothing that matters may have a low number: they are taken.
         for fd in range(_CHANNEL + 1, _LOW):
@@ -61,7 +64,13 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, open_files: int) -> No
             linux.unshare(linux.CLONE_NEWNS)
             linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
         if own_run:
-            linux.mount("tmpfs", "/run", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0700,size=25%")
+            linux.mount(
+                "tmpfs",
+                "/run",
+                "tmpfs",
+                linux.MS_NOSUID | linux.MS_NODEV,
+                f"mode=0700,size={confines.confine.shm or '25%'}",
+            )
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.restrict_proc()
         linux.drop_privileges()
@@ -73,14 +82,14 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, open_files: int) -> No
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         channel = socket.socket(fileno=_CHANNEL)
         channel.send(b"ready")
-        _serve(channel)
+        _serve(channel, confines)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the agent must hear of it
         with contextlib.suppress(OSError):
             os.write(_CHANNEL, f"{error}".encode()[:4096])
     os._exit(1)
 
 
-def _serve(channel: socket.socket) -> None:
+def _serve(channel: socket.socket, confines: Confines) -> None:
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -103,13 +112,31 @@ def _serve(channel: socket.socket) -> None:
                 request = requests.decode(data)
                 if isinstance(request, InMemfd):
                     request = requests.decode(_read_memfd(fds.pop(0)))
-                answer = _answer(request, fds, null)
+                if isinstance(request, ConfineRequest):
+                    answer = _confine(request, confines)
+                else:
+                    answer = _answer(request, fds, null)
                 if isinstance(request, SpawnRequest | WatchRequest) and not answer.error:
                     spawned.add(answer.value)
                 channel.send(encode(answer))
             finally:
                 for passed in fds:
                     os.close(passed)
+
+
+def _confine(request: ConfineRequest, confines: Confines) -> Answer:
+    """Limits this process and all others; what is forked meanwhile is found by looking again."""
+    confines.confine = request.confine
+    confines.apply(0)
+    done: set[int] = set()
+    while new := _processes().keys() - done - {1}:
+        for pid in new:
+            with contextlib.suppress(OSError):
+                confines.apply(pid)
+        done |= new
+        if len(done) > MOST_CONFINED:
+            break
+    return Answer(request.ref, value=len(done))
 
 
 def _read_memfd(fd: int) -> bytes:
@@ -171,7 +198,16 @@ def spawn(request: SpawnRequest, fds: list[int], null: int) -> Answer:
         )
     except (OSError, ValueError) as error:
         return Answer(request.ref, error=f"{_shown(request.argv[0])} can't be started: {_why(error)}")
+    _kill_first(pid)
     return Answer(request.ref, value=pid)
+
+
+def _kill_first(pid: int) -> None:
+    """When memory runs out the kernel takes the programs of user code, not this process, whose end is the room's."""
+    with contextlib.suppress(OSError):
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, b"1000")
+        os.close(fd)
 
 
 def _shown(path: bytes) -> str:

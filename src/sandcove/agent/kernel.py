@@ -112,6 +112,7 @@ class Kernel:
         self._channel = ends.channel
         self._feed = Feed(ends.channel.fileno(), ends.acks, ends.stdout, ends.stderr)
         self._exit: asyncio.Future[Exit] | None = None
+        self._oom_kills = init.confines.oom_kills()
         self._late: deque[bytes] = deque()
         self._late_size = 0
         self._since = 0
@@ -212,7 +213,9 @@ class Kernel:
         if exit_ is None:
             return "its kernel ended"
         if exit_.signal == signal.SIGKILL:
-            return "its kernel was killed by SIGKILL: if nobody sent that, memory had run out"
+            if self._init.confines.oom_kills() > self._oom_kills:
+                return f"its kernel was killed: {self._init.confines.out_of_memory()}"
+            return "its kernel was killed by SIGKILL: if nobody sent that, the machine's memory had run out"
         if exit_.signal is not None:
             name = signal.strsignal(exit_.signal) or "unknown"
             return f"its kernel was killed by signal {exit_.signal} ({name.lower()})"

@@ -45,12 +45,10 @@ class Kernels:
     Args:
         runtime: the channel on which the runtime is asked for a fork with libraries imported already, see
             `sandcove.wire.kernel`; None if there is none to ask.
-        open_files: how many descriptors a kernel may have.
     """
 
-    def __init__(self, runtime: socket.socket | None, open_files: int) -> None:
+    def __init__(self, runtime: socket.socket | None) -> None:
         self._runtime = runtime
-        self._open_files = open_files
 
     async def start(self, language: Language, init: Init, env: dict[str, str], cwd: str) -> Kernel:
         """Starts the kernel of a new context in the namespaces of `init`.
@@ -83,7 +81,7 @@ class Kernels:
     async def _fork(self, init: Init, env: dict[str, str], cwd: str) -> Kernel:
         assert self._runtime is not None
         with new_ends() as ends:
-            ends.channel.send(encode(Start(cwd, env, self._open_files)) + b"\n")
+            ends.channel.send(encode(Start(cwd, env)) + b"\n")
             pidfd = init.pidfd()
             try:
                 socket.send_fds(self._runtime, [KERNEL_REQUEST], [*ends.theirs, pidfd], socket.MSG_DONTWAIT)

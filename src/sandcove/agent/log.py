@@ -10,15 +10,17 @@ import contextlib
 import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from sandcove.agent.output import READ_SIZE, Stream
 
-__all__ = ["LIMIT", "Log", "Piece"]
+__all__ = ["LIMIT", "Log", "LogSpace", "Piece"]
 
 LIMIT = 128 * 1024 * 1024
 """Bytes of a log; what is older is overwritten."""
+LEAST = 64 * 1024
+"""Bytes that every log may have, however little space is left for all."""
 MOST_MARKS = 128 * 1024
 """Changes between the two streams that are remembered; what is older than the last so many is dropped too."""
 MOST_GAPS = 64
@@ -34,6 +36,32 @@ class Piece(NamedTuple):
     skipped: int
 
 
+class LogSpace:
+    """What the logs of a sandbox may have together.
+
+    Attributes:
+        limit: bytes; 0: as much as they want.
+        free_some: deletes a log that is not needed any more; False if there is none.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
+        self.limit = limit
+        self.used = 0
+        self.free_some: Callable[[], bool] = lambda: False
+
+    def take(self, wanted: int, least: int) -> int:
+        """Gives as many bytes of the space as can be had, at least so many."""
+        while self.limit and self.used + wanted > self.limit and self.free_some():
+            pass
+        taken = max(least, min(wanted, self.limit - self.used)) if self.limit else wanted
+        self.used += taken
+        return taken
+
+    def give(self, size: int) -> None:
+        """Takes bytes back."""
+        self.used -= size
+
+
 class Log:
     """A ring of `limit` bytes. It has no name that user code could open, and takes no disk until it is written to.
 
@@ -44,10 +72,12 @@ class Log:
         closed: nothing will be added.
     """
 
-    def __init__(self, limit: int = LIMIT, folder: str = "/") -> None:
+    def __init__(self, limit: int = LIMIT, folder: str = "/", space: LogSpace | None = None) -> None:
         self.start = self.end = self.lost = 0
         self.closed = False
         self._limit = limit
+        self._space = space or LogSpace()
+        self._size = 0
         self._folder = folder
         self._fd = -1
         # Where one stream follows the other; `_first` is the one at the first mark.
@@ -61,6 +91,9 @@ class Log:
     def append(self, stream: Stream, data: bytes) -> None:
         """Adds what was printed; never waits for a reader."""
         data = data[-self._limit :]
+        if self.end + len(data) > self._size and self._size < self._limit:
+            self._grow(min(self._limit, self.end + len(data)) - self._size)
+            data = data[-self._limit :]
         try:
             self._write(data)
         except OSError:
@@ -79,6 +112,14 @@ class Log:
             self.start = max(self.start, self._marks[MOST_MARKS // 2])
             self._forget()
         self._notify()
+
+    def _grow(self, wanted: int) -> None:
+        """Takes space for so many bytes more; if there is less, the ring stays as large as it is then."""
+        taken = self._space.take(wanted, max(0, min(wanted, LEAST - self._size)))
+        self._size += taken
+        if taken < wanted:
+            # It has not come round yet, so every byte lies where it would in the smaller ring.
+            self._limit = self._size
 
     def read(self, at: int, most: int = READ_SIZE) -> Piece | None:
         """The bytes at offset `at`, at most so many and of one stream; None where the log ends."""
@@ -150,6 +191,8 @@ class Log:
         if not self._deleted or self._readers:
             return
         self.start = self.end
+        self._space.give(self._size)
+        self._size = 0
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -59,6 +59,7 @@ class LogStream(EventStream[LogEvent]):
             self._event(
                 kind,
                 exit_code=info.exit_code,
+                out_of_memory=info.out_of_memory,
                 signal=info.signal,
                 status=info.status,
                 cursor=self._process.log.end,

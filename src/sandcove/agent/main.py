@@ -26,6 +26,7 @@ import anyio._backends._asyncio as anyio_on_asyncio
 
 from sandcove import linux
 from sandcove.agent.app import Agent
+from sandcove.agent.confines import Confines
 from sandcove.agent.contexts import Contexts
 from sandcove.agent.dialler import Dialler
 from sandcove.agent.init import Init
@@ -37,6 +38,7 @@ from sandcove.agent.warmup import warm_up
 from sandcove.agent.way_out import way_out
 from sandcove.asgi import Listener, prepare, run
 from sandcove.errors import SandboxError
+from sandcove.wire.confine import Confine
 from sandcove.wire.models import DEFAULT_SESSION
 
 __all__ = ["PRELOADED", "main", "preload"]
@@ -64,7 +66,18 @@ def preload() -> None:
     gc.freeze()
 
 
-def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: str, mount: Callable[[], None]) -> None:
+def main(
+    channel: socket.socket,
+    listener: socket.socket,
+    memory_fd: int,
+    path: str,
+    mount: Callable[[], None],
+    *,
+    confine: Confine,
+    resize: Callable[[Confine], None],
+    enter: Sequence[int],
+    oom: int,
+) -> None:
     """Runs until the room ends.
 
     Args:
@@ -73,12 +86,14 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
         memory_fd: the open file of `Memory`.
         path: the PATH of user code.
         mount: finishes the room's file system; runs while the user namespace's first process sets itself up.
+        confine, enter, oom: see `Confines`.
+        resize: makes the file systems in memory as large as that says.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     sys.meta_path[:] = [_NoImports()]
     linux.set_dumpable(False)
-    open_files = linux.raise_open_files()
-    init = Init.start(own_mounts=False, open_files=open_files)
+    confines = Confines(confine, soft=linux.raise_open_files(), enter=enter, oom=oom)
+    init = Init.start(own_mounts=False, confines=confines)
     mount()
     memory = Memory(memory_fd)
     base_env = {
@@ -94,7 +109,7 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
 
     async def serve() -> None:
         init.attach()
-        sessions = Sessions(memory, base_env, init, open_files=open_files)
+        sessions = Sessions(memory, base_env, init, confines=confines)
 
         async def start_shell() -> None:
             # Whoever runs the first command is told when there is no working bash; files can be mended without.
@@ -102,12 +117,20 @@ def main(channel: socket.socket, listener: socket.socket, memory_fd: int, path: 
                 await sessions.get(DEFAULT_SESSION).start()
 
         async with asyncio.TaskGroup() as group:
-            contexts = Contexts(sessions, Kernels(channel, open_files))
-            _agent.begin(sessions, Processes(group), contexts, init, base_env, refuse=_listener.refuse)
+            contexts = Contexts(sessions, Kernels(channel))
+            processes = Processes(group)
+            processes.log_space.limit = confine.logs
+
+            def confine_anew(confine: Confine) -> None:
+                group.create_task(sessions.confine(confine))
+                processes.log_space.limit = confine.logs
+                resize(confine)
+
+            _agent.begin(sessions, processes, contexts, init, base_env, refuse=_listener.refuse)
             group.create_task(start_shell())
             await _listener.start(listener)
             channel.send(b"ready")
-            Dialler(channel, _agent.use, group)
+            Dialler(channel, _agent.use, group, confine_anew)
             assert init.ended is not None
             await init.ended
             # Nothing runs any more that a task could wait for.

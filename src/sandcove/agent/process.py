@@ -53,11 +53,11 @@ class Process:
     """
 
     def __init__(
-        self, id: str, *, command: str, session_id: str, init: Init, pid: int, exit: asyncio.Future[Exit]
+        self, id: str, *, command: str, session_id: str, init: Init, pid: int, exit: asyncio.Future[Exit], log: Log
     ) -> None:
         self.id = id
         self.session_id = session_id
-        self.log = Log()
+        self.log = log
         self.exit = exit
         self.auto_cleanup = False
         self.stdin: Stdin
@@ -69,6 +69,8 @@ class Process:
         self._ended: str | None = None
         self._killed = False
         self._timed_out = False
+        self._oom_kills = init.confines.oom_kills()
+        self._out_of_memory = False
 
     @classmethod
     async def start(
@@ -81,12 +83,14 @@ class Process:
         init: Init,
         env: Mapping[str, str],
         cwd: str,
+        log: Log,
     ) -> Process:
         """Starts a program.
 
         Args:
             argv: the program's absolute path, then its arguments.
             shown: the command as callers see it.
+            log: for what it prints.
 
         Raises:
             SandboxError: it could not be started; the message has the system's reason.
@@ -108,7 +112,7 @@ class Process:
                 kept.append(our_end)
             pid, exit_ = await init.spawn(argv, env=dict(env), cwd=cwd, fds=fds)
             ours.pop_all()
-        process = cls(id, command=shown, session_id=session_id, init=init, pid=pid, exit=exit_)
+        process = cls(id, command=shown, session_id=session_id, init=init, pid=pid, exit=exit_, log=log)
         process.stdin = Stdin(kept[0], exit_)
         process._output = _Logged(kept[1], kept[2], process.log)
         exit_.add_done_callback(process._on_exit)
@@ -136,6 +140,7 @@ class Process:
             exit_code=exit_.exit_code if exit_ else None,
             signal=_name(exit_.signal) if exit_ and exit_.signal is not None else None,
             timed_out=self._timed_out,
+            out_of_memory=self._out_of_memory,
         )
 
     async def signal(self, number: int) -> int:
@@ -186,8 +191,11 @@ class Process:
             await asyncio.wait({self.exit})
         await self.stdin.close()
 
-    def _on_exit(self, _: asyncio.Future[Exit]) -> None:
+    def _on_exit(self, exit_: asyncio.Future[Exit]) -> None:
         self._ended = timestamp()
+        # A shell tells by its exit code that its program was killed.
+        if not self._killed and exit_.result().exit_code == 128 + signal.SIGKILL:
+            self._out_of_memory = self._init.confines.oom_kills() > self._oom_kills
         self._output.finish()
         self.log.close()
 

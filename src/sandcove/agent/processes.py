@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Mapping
 
+from sandcove.agent.log import Log, LogSpace
 from sandcove.agent.process import Process
 from sandcove.agent.programs import find_program
 from sandcove.agent.sessions import Session
@@ -41,6 +42,9 @@ class Processes:
 
     Args:
         group: owns the task that waits for each.
+
+    Attributes:
+        log_space: what their logs may have together.
     """
 
     def __init__(self, group: asyncio.TaskGroup) -> None:
@@ -49,6 +53,8 @@ class Processes:
         self._starting: set[str] = set()
         self._slots = asyncio.Semaphore(STARTS_AT_ONCE)
         self._parting: dict[str, Process] = {}
+        self.log_space = LogSpace()
+        self.log_space.free_some = self._forget_one
 
     async def start(self, session: Session, request: StartProcess) -> Process:
         """Starts a process in a session: with its folder and its variables, beside what its shell does.
@@ -84,6 +90,7 @@ class Processes:
                     init=session.init,
                     env=env,
                     cwd=cwd,
+                    log=Log(space=self.log_space),
                 )
         except SandboxError:
             session.check()  # it could not start because the session was deleted meanwhile: that is what counts
@@ -148,6 +155,14 @@ class Processes:
         ended = [each for each in self._all.values() if each.exit.done()]
         for each in ended[: max(0, len(ended) - MOST_ENDED)]:
             self._forget(each)
+
+    def _forget_one(self) -> bool:
+        """Forgets the process that ended first of those that have printed something, to have its log's space."""
+        for process in [*self._parting.values(), *self._all.values()]:
+            if process.exit.done() and process.log.end:
+                self._forget(process)
+                return True
+        return False
 
     def _forget(self, process: Process) -> None:
         for known in (self._all, self._parting):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from sandcove.agent.confines import Confines
 from sandcove.agent.files import text
 from sandcove.agent.init import Init
 from sandcove.agent.inputs import Inputs
@@ -20,6 +21,7 @@ from sandcove.errors import (
     SessionNotFoundError,
 )
 from sandcove.wire.clock import timestamp
+from sandcove.wire.confine import Confine
 from sandcove.wire.models import DEFAULT_SESSION, WORKSPACE, CreateSession, SessionInfo
 from sandcove.wire.names import check_env, check_path, check_session_id
 
@@ -124,10 +126,10 @@ class Sessions:
         base_env: what every shell has before the sandbox's own environment.
         init: the PID namespace that sessions without isolation share with background processes.
         run, state: where shells keep what lasts for a command, and what lasts.
-        open_files: how many descriptors user code may have.
+        confines: what user code may use.
 
     Attributes:
-        open_files: that.
+        confines: that.
         inputs: standard inputs that wait for their command.
     """
 
@@ -139,10 +141,10 @@ class Sessions:
         *,
         run: Path = RUN,
         state: Path = STATE,
-        open_files: int = 1024,
+        confines: Confines,
     ) -> None:
         self._memory = memory
-        self.open_files = open_files
+        self.confines = confines
         self._base_env = dict(base_env)
         self._init = init
         self._run = run
@@ -205,6 +207,12 @@ class Sessions:
         inits = {session.init for session in self._live.values()} | {self._init}
         await asyncio.gather(*(init.ask_to_end(REST_GRACE) for init in inits))
 
+    async def confine(self, confine: Confine) -> None:
+        """Puts other limits in force."""
+        self.confines.confine = confine
+        for init in {session.init for session in self._live.values()} | {self._init}:
+            await init.confine()
+
     def names(self) -> list[str]:
         return sorted({DEFAULT_SESSION, *self._live, *self._memory.sessions})
 
@@ -236,7 +244,7 @@ class Sessions:
         init = self._init
         if own_init:
             try:
-                init = Init.start(own_mounts=True, open_files=self.open_files)
+                init = Init.start(own_mounts=True, confines=self.confines)
             except OSError as error:
                 raise SandboxError(f"the session can't be started: {error.strerror}; end some processes") from None
             init.attach()

@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sandcove.agent import bash, scratch
+from sandcove.agent.confines import Confines
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.output import Output, bytes_waiting
 from sandcove.agent.shell_state import ShellState, records
@@ -50,7 +51,7 @@ class Command:
         ended: done when it has ended and its output is complete; its exit code (128 + n for death by signal n).
     """
 
-    def __init__(self, shell: Shell, number: int, output: Output) -> None:
+    def __init__(self, shell: Shell, number: int, output: Output, confines: Confines) -> None:
         self._shell = shell
         self.number = number
         self.line = ""
@@ -61,8 +62,15 @@ class Command:
         self.launches = 0
         self.killed = False
         self.begun = False
+        self._confines = confines
+        self._oom_kills = confines.oom_kills()
         # The clock that /proc/<pid>/stat counts by; see `Init.signal`.
         self.since = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+    @property
+    def out_of_memory(self) -> bool:
+        """The kernel has killed a process of the sandbox for want of memory since it began."""
+        return self._confines.oom_kills() > self._oom_kills
 
     async def kill(self) -> None:
         """Ends it and all its children, and returns when it has ended. The session's state stays as it was before."""
@@ -266,7 +274,7 @@ class Shell:
             new_env = self._known.changes() if self._env_changed else b""
             if new_env:
                 _write(folder, f"{number}.newenv", new_env)
-            running = Command(self, number, Output(opened[0], opened[1], keep=keep))
+            running = Command(self, number, Output(opened[0], opened[1], keep=keep), self._init.confines)
             opened.clear()
             running.new_env = new_env
             running.files += [

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sandcove.agent.app import Agent
+from sandcove.agent.confines import Confines
 from sandcove.agent.contexts import Contexts
 from sandcove.agent.init import Exit, Init
 from sandcove.agent.init_messages import SignalRequest, spawn_request
@@ -46,6 +47,7 @@ class _HostInit(Init):
 
     def __init__(self) -> None:
         self.pids: list[int] = []
+        self.confines = Confines()
 
     async def spawn(
         self, argv: Sequence[str], *, env: dict[str, str], cwd: str, fds: dict[int, int], adopts: bool = False
@@ -80,12 +82,14 @@ def warm_up(agent: Agent, listener: Listener, env: dict[str, str]) -> None:
 
     async def serve(folder: Path) -> None:
         with open(folder / "memory", "w+b") as memory:
-            sessions = Sessions(Memory(memory.fileno()), env, init, run=folder, state=folder / "state")
+            sessions = Sessions(
+                Memory(memory.fileno()), env, init, run=folder, state=folder / "state", confines=Confines()
+            )
             async with asyncio.TaskGroup() as group:
                 agent.begin(
                     sessions,
                     Processes(group),
-                    Contexts(sessions, Kernels(None, 1024)),
+                    Contexts(sessions, Kernels(None)),
                     init,
                     env,
                     refuse=listener.refuse,

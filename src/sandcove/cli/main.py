@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from sandcove._version import __version__
-from sandcove.cli.options import count, duration, limit, pair, place, seconds, upload
+from sandcove.cli.options import count, duration, limit, pair, place, resource, seconds, upload
 from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
 from sandcove.wire.code import LANGUAGES
 from sandcove.wire.keys import SCOPES
@@ -124,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--upload", metavar="LOCAL:REMOTE", type=upload, action="append", default=[], help="copy in first")
     run.add_argument("--label", metavar="K=V", type=pair, action="append", default=[], help="label the sandbox")
     run.add_argument("--egress", metavar="HOST", action="append", help=EGRESS)
+    run.add_argument("--limit", metavar="WHAT=N", type=resource, action="append", default=[], help=RESOURCES)
     run.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help=WORDS)
 
     create = command("create", "sandboxes", "create a sandbox that stays, or wake it when it exists; prints its name")
@@ -134,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("--time-to-live", metavar="TIME", type=duration, help="destroy it so long from now")
     create.add_argument("--keep-alive", action="store_true", help="it never sleeps by itself")
     create.add_argument("--egress", metavar="HOST", action="append", help=EGRESS)
+    create.add_argument("--limit", metavar="WHAT=N", type=resource, action="append", default=[], help=RESOURCES)
     create.add_argument("--json", action="store_true", help="print all about it")
 
     execute = command(
@@ -190,7 +192,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 EGRESS = "what it may reach: none, public, python, node, git, or HOST[:PORT]; may be repeated"
-LIMITS = "at most: sandboxes, alive, execs (at once), rate (requests a second), burst; may be repeated"
+LIMITS = (
+    "at most: sandboxes, alive, execs (at once), rate (requests a second), burst; of each sandbox: memory, cpus, "
+    "processes, disk; may be repeated"
+)
+RESOURCES = "it may use at most: memory=2g, cpus=1.5, processes, open_files, disk, inodes, logs; may be repeated"
 WORDS = "one word is a command for the shell; several are a program and its arguments, which no shell sees"
 
 

@@ -6,7 +6,10 @@ import math
 from argparse import ArgumentTypeError
 from typing import NamedTuple
 
-__all__ = ["Place", "command_of", "count", "duration", "limit", "pair", "place", "seconds", "upload"]
+from sandcove.errors import InvalidRequestError
+from sandcove.wire.limits import read_limits
+
+__all__ = ["Place", "command_of", "count", "duration", "limit", "pair", "place", "resource", "seconds", "upload"]
 
 
 class Place(NamedTuple):
@@ -44,11 +47,25 @@ def duration(text: str) -> float:
     return value
 
 
+def resource(text: str) -> tuple[str, str]:
+    """``NAME=VALUE`` of a sandbox's limits."""
+    name, value = pair(text)
+    try:
+        read_limits({name: value})
+    except InvalidRequestError as error:
+        raise ArgumentTypeError(error.message) from None
+    return name, value
+
+
 def limit(text: str) -> tuple[str, int | float]:
-    """``WHAT=NUMBER`` of a key; only ``rate`` need not be a whole number."""
+    """``WHAT=NUMBER`` of a key; only ``rate`` need not be a whole number, and what a sandbox has is as `resource`."""
     name, number = pair(text)
+    if name in ("memory", "cpus", "processes", "disk"):
+        return name, read_limits(dict([resource(text)])).given()[name]
     if name not in ("sandboxes", "alive", "execs", "rate", "burst"):
-        raise ArgumentTypeError(f"{name!r} can't be limited; sandboxes, alive, execs, rate and burst can")
+        raise ArgumentTypeError(
+            f"{name!r} can't be limited; sandboxes, alive, execs, rate, burst, memory, cpus, processes and disk can"
+        )
     try:
         value = float(number) if name == "rate" else int(number)
     except ValueError:

@@ -20,7 +20,8 @@ __all__ = ["exec", "run", "write"]
 def run(options: Namespace) -> int:
     """`sandcove run`: in a sandbox that is destroyed afterwards, whatever happens."""
     stdin = _check_command_and_open_stdin(options)
-    with Sandbox(labels=dict(options.label) or None, egress=options.egress) as sandbox:
+    limits = dict(options.limit) or None
+    with Sandbox(labels=dict(options.label) or None, egress=options.egress, limits=limits) as sandbox:
         for local, remote in options.upload:
             sandbox.upload(local, remote)
         return _follow(sandbox, options, stdin)

@@ -47,6 +47,7 @@ def create(options: Namespace) -> int:
         keep_alive=options.keep_alive or None,
         time_to_live=options.time_to_live,
         egress=options.egress,
+        limits=dict(options.limit) or None,
     )
     sandbox.wake()
     print(encode(client().info(name)).decode() if options.json else name)

@@ -12,9 +12,11 @@ from typing import Any
 from sandcove.errors import InvalidRequestError
 from sandcove.wire import names
 from sandcove.wire.code import LANGUAGES, Language
+from sandcove.wire.limits import ResourceLimits, read_limits
 from sandcove.wire.preview import Base, read_hostname
 
 __all__ = [
+    "AnyLimits",
     "StrPath",
     "check_bytes",
     "check_callback",
@@ -30,6 +32,7 @@ __all__ = [
     "check_hostname",
     "check_labels",
     "check_language",
+    "check_limits",
     "check_mode",
     "check_path",
     "check_pattern",
@@ -45,6 +48,8 @@ __all__ = [
     "wrong",
 ]
 
+AnyLimits = ResourceLimits | Mapping[str, float | str]
+"""What a sandbox may use."""
 StrPath = str | os.PathLike[str]
 
 
@@ -103,6 +108,17 @@ def check_labels(value: object) -> dict[str, str] | None:
     labels = _texts("labels", value)
     names.check_labels(labels)
     return labels
+
+
+def check_limits(value: object) -> ResourceLimits | None:
+    """`ResourceLimits`, a mapping of their names to numbers or texts such as ``2g``, or None."""
+    if isinstance(value, Mapping):
+        return read_limits(value)
+    if value is not None and not isinstance(value, ResourceLimits):
+        raise InvalidRequestError(f"limits must be ResourceLimits or a mapping, not {type(value).__name__}")
+    if value is not None:
+        read_limits(value.given())
+    return value
 
 
 def check_sandbox_id(value: object) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from sandcove.wire import egress_log, events, models
 from sandcove.wire.egress_log import Verdict
 from sandcove.wire.git import Phase
+from sandcove.wire.limits import NO_LIMITS, ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation, SandboxState
 from sandcove.wire.preview import Base
 
@@ -26,6 +27,8 @@ __all__ = [
     "Isolation",
     "LogEvent",
     "ProcessLogs",
+    "ResourceLimits",
+    "ResourceUsage",
     "SandboxInfo",
     "SandboxState",
     "log",
@@ -51,6 +54,7 @@ class ExecResult(Result, Generic[Output], frozen=True, kw_only=True):
         duration: seconds.
         timestamp: when it ended.
         truncated: it printed more than is collected; the rest was read and dropped.
+        out_of_memory: while it ran the kernel killed a process of the sandbox, which had reached its limit of memory.
     """
 
     success: bool
@@ -61,6 +65,7 @@ class ExecResult(Result, Generic[Output], frozen=True, kw_only=True):
     duration: float
     timestamp: datetime
     truncated: bool = False
+    out_of_memory: bool = False
 
 
 class ExposedPort(Result, frozen=True, kw_only=True):
@@ -184,10 +189,21 @@ class LogEvent:
         skipped: bytes before it that the log does not hold any more, or had no room for on a full disk.
         exit_code: on ``exit``; 128 + n when signal n ended it.
         signal: on ``exit``, the name of that signal, or None.
-        status: on ``exit``, as `Process.status`.
+        status, out_of_memory: on ``exit``, as those of a `Process`.
     """
 
-    __slots__ = ("_exact", "_timestamp", "cursor", "data", "exit_code", "signal", "skipped", "status", "type")
+    __slots__ = (
+        "_exact",
+        "_timestamp",
+        "cursor",
+        "data",
+        "exit_code",
+        "out_of_memory",
+        "signal",
+        "skipped",
+        "status",
+        "type",
+    )
 
     def __init__(self, event: events.LogEvent) -> None:
         self.type: Literal["stdout", "stderr", "exit", "complete", "error"] = event.type
@@ -196,6 +212,7 @@ class LogEvent:
         self.skipped = event.skipped
         self.exit_code = event.exit_code
         self.signal = event.signal
+        self.out_of_memory = event.out_of_memory
         self.status = event.status
         self._timestamp = event.timestamp
         self._exact = event.bytes
@@ -317,6 +334,8 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
         isolation: what isolation it really has; None while it has not been started.
         note: why it last ended, when it did not end by itself.
         egress: what it may reach.
+        limits: what it may use at most; 0: as much as it wants.
+        limited_by: what holds each of them, by its name, while it runs: see the page on limits.
     """
 
     id: str
@@ -332,6 +351,8 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
     isolation: Isolation | None = None
     note: str | None = None
     egress: str | list[str] = "none"
+    limits: ResourceLimits = NO_LIMITS
+    limited_by: dict[str, str] = {}
 
     @classmethod
     def of(cls, info: models.SandboxInfo) -> SandboxInfo:
@@ -350,6 +371,8 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
             isolation=info.isolation,
             note=info.note,
             egress=info.egress,
+            limits=info.limits,
+            limited_by=info.limited_by,
         )
 
 

@@ -23,9 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sandcove.wire.limits import NO_LIMITS, ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation
 
-__all__ = ["Room", "RoomSpec", "Runtime"]
+__all__ = ["ENDED", "Room", "RoomSpec", "Runtime"]
+
+
+ENDED = "it was ended"
+"""Why a room is gone whose `end` was called."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,13 @@ class RoomSpec:
         sandbox_id: whose room it is.
         folder: where the sandbox's files are kept on the host; made if missing.
         socket: the path at which the agent is to answer.
+        limits: what it may use; 0 and None: as much as it wants.
     """
 
     sandbox_id: str
     folder: Path
     socket: Path
+    limits: ResourceLimits = NO_LIMITS
 
 
 class Room(Protocol):
@@ -53,6 +60,24 @@ class Room(Protocol):
     @property
     def isolation(self) -> Isolation:
         """What isolation was really achieved."""
+
+    @property
+    def limits(self) -> ResourceLimits:
+        """What it may use."""
+
+    @property
+    def limited_by(self) -> dict[str, str]:
+        """What sees to each limit, by its name: see `sandcove.wire.models.SandboxInfo`."""
+
+    def set_limits(self, limits: ResourceLimits) -> None:
+        """Puts other limits in force, all of them.
+
+        Raises:
+            ConflictError: it uses more than that already. Nothing has changed then.
+        """
+
+    def usage(self) -> ResourceUsage:
+        """What it uses now."""
 
     async def connect(self, port: int, wait: float = 0.0) -> socket.socket:
         """A TCP connection to what listens on `port` of the room's loopback, by IPv4 or IPv6; it never blocks.

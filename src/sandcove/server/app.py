@@ -42,6 +42,7 @@ from sandcove.server.health import health_routes
 from sandcove.server.key_calls import key_routes
 from sandcove.server.keys import Keys
 from sandcove.server.lifecycle import UNNAMED, Sandbox, Sandboxes
+from sandcove.server.limit_calls import limit_routes
 from sandcove.server.metrics import metrics_of
 from sandcove.server.port_calls import ALL_METHODS, agent_port_routes, port_routes
 from sandcove.server.preview.api import without_previews
@@ -276,6 +277,7 @@ class Server:
             Call("POST", "/v1/sandboxes/{id}/tokens", self.create_token, UNNAMED),
             Call("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live, UNNAMED),
             *egress_routes(self),
+            *limit_routes(self),
             *port_routes(self),
             *document_routes(),
             *health_routes(self),

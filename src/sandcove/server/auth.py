@@ -32,7 +32,7 @@ OPEN = frozenset({"/healthz", "/readyz"})
 """Paths for everybody; their answers have no details."""
 
 _ABOUT = frozenset({"/v1/server", "/v1/openapi.json", "/v1/openapi/agent.json"})
-_LOOKS = re.compile(r"/v1/(?:sandboxes|sandboxes/[^/]+|sandboxes/[^/]+/ports)", re.ASCII)
+_LOOKS = re.compile(r"/v1/(?:sandboxes|sandboxes/[^/]+|sandboxes/[^/]+/(?:ports|usage))", re.ASCII)
 _WITH = "/v1/with/"
 # RFC 6750, section 2.1: the scheme, spaces, and the characters of `b64token`.
 _BEARER = re.compile(rb"[Bb]earer +([A-Za-z0-9._~+/-]{1,2048}=*)[ \t]*")
@@ -70,7 +70,7 @@ def needed_by_token(method: str, path: str, sandbox_id: str) -> str | None:
     own, rest = path.partition(f"/v1/sandboxes/{sandbox_id}")[::2]
     if own or not path.startswith("/v1/sandboxes/") or (rest and not rest.startswith("/")):
         return None
-    if (looks and not rest) or rest == "/ports" or rest.startswith(("/ports/", "/proxy/")):
+    if (looks and rest in ("", "/usage")) or rest == "/ports" or rest.startswith(("/ports/", "/proxy/")):
         return "api"
     if rest.startswith("/api/"):
         # The agent's part of falling asleep.

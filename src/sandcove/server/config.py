@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from sandcove.errors import InvalidRequestError
 from sandcove.server.egress.addresses import parse_exempt
+from sandcove.server.limits import DEFAULTS, parse
 from sandcove.wire.egress import parse_egress
 
 __all__ = ["CONFIG", "SETTINGS", "Setting", "Settings", "load"]
@@ -108,11 +109,17 @@ def _choice(*options: str) -> Kind:
     return Kind("|".join(options), (str,), read, options)
 
 
+def _limits(value: Any) -> str:
+    parse(str(value))
+    return str(value)
+
+
 EGRESS = Kind("HOSTS", (str,), _egress)
 ADDRESSES = Kind("ADDRESSES", (str,), _addresses)
 URL = Kind("URL", (str,), _preview_url)
 SECONDS = Kind("SECONDS", (int, float), _seconds)
 TEXT = Kind("TEXT", (str,), _text)
+LIMITS = Kind("NAME=VALUE,...", (str,), _limits)
 PATH = Kind("FILE", (str,), _path)
 
 
@@ -160,6 +167,11 @@ class Settings:
         ADDRESSES,
         "addresses that sandboxes may reach although they are not public, such as those of a mirror: `10.1.2.3:443`",
     ] = ""
+    limits: Annotated[
+        str, LIMITS, "what a sandbox may use that was not given limits of its own; what is left out is as by default"
+    ] = DEFAULTS
+    max_limits: Annotated[str, LIMITS, "what a sandbox can't be given more than; what is left out has no ceiling"] = ""
+    cgroups: Annotated[str, _choice("auto", "off"), "whether control groups hold limits where they can be had"] = "auto"
     stop_grace: Annotated[float, SECONDS, "seconds that running calls have to end when the server is told to stop"] = (
         5.0
     )

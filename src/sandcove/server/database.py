@@ -37,9 +37,8 @@ _STEPS = (
     alter table sandboxes add column keep_alive integer not null default 0;
     alter table sandboxes add column expires_at real
     """,
-    """
-    alter table sandboxes add column egress text not null default '[]'
-    """,
+    "alter table sandboxes add column egress text not null default '[]'",
+    "alter table sandboxes add column limits text not null default '{}'",
 )
 """Step n leads from schema n to n + 1; an empty file is schema 0. A step that was released is never changed."""
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import errno
 import logging
 import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from sandcove.errors import (
     ConflictError,
@@ -23,10 +21,11 @@ from sandcove.errors import (
     SecurityError,
 )
 from sandcove.home import Home
-from sandcove.runtimes.base import Room, RoomSpec, Runtime
+from sandcove.runtimes.base import ENDED, Room, RoomSpec, Runtime
 from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.config import Settings
 from sandcove.server.egress.outlets import Outlets
+from sandcove.server.limits import Bounds
 from sandcove.server.lives import MAX_TIME, Lives, is_over, over_since
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
@@ -36,6 +35,7 @@ from sandcove.server.states import State
 from sandcove.wire.clock import timestamp
 from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.keys import Limits
+from sandcove.wire.limits import ResourceLimits, ResourceUsage
 from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
@@ -52,11 +52,14 @@ _log = logging.getLogger("sandcove.server")
 class Sandboxes:
     """All of them."""
 
-    def __init__(self, home: Home, runtime: Runtime, registry: Registry, outlets: Outlets, settings: Settings) -> None:
+    def __init__(
+        self, home: Home, runtime: Runtime, registry: Registry, settings: Settings, *, outlets: Outlets, bounds: Bounds
+    ) -> None:
         self._home = home
         self._runtime = runtime
         self._registry = registry
         self.outlets = outlets
+        self._bounds = bounds
         self._sleep_after = int(settings.sleep_after * 1000)
         self._lives = Lives(settings.longest_life)
         self._all: dict[tuple[str, str], Sandbox] = {}
@@ -154,7 +157,13 @@ class Sandboxes:
             agent_socket=str(sandbox.socket) if room is not None and local else None,
             note=record.note,
             egress=parse_egress(record.egress).value,
+            limits=self._bounds.of_sandbox(record.limits),
+            limited_by=room.limited_by if room is not None else {},
         )
+
+    def usage(self, sandbox: Sandbox) -> ResourceUsage:
+        """What it uses now."""
+        return ResourceUsage() if sandbox.room is None else sandbox.room.usage()
 
     # --- changing ---------------------------------------------------------------------------------------
 
@@ -172,6 +181,7 @@ class Sandboxes:
             raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_TIME}")
         self._lives.end_of(spec.time_to_live)
         egress = None if spec.egress is None else self.outlets.check(spec.egress)
+        self._bounds.admit(spec.limits, limits)
         while True:
             sandbox = None if spec.id is None else self._all.get((caller.tenant, spec.id))
             created = sandbox is None
@@ -182,6 +192,8 @@ class Sandboxes:
                 if spec.env:
                     await ask(sandbox.socket, "POST", "/api/env", {"env": spec.env})
                 if not created:
+                    if spec.limits is not None:
+                        self.set_limits(sandbox, spec.limits, limits)
                     self._change(sandbox, spec, egress)
             except SandboxNotFoundError:
                 # It was destroyed while this call waited for it.
@@ -206,11 +218,14 @@ class Sandboxes:
         async with sandbox.turn:
             _still_there(sandbox)
             if sandbox.room is not None:
-                if _answers(sandbox.socket):
+                if sandbox.answers():
                     return
                 # Its agent is gone, and the room about to follow.
-                await sandbox.room.end()
-                sandbox.record.note = "its agent ended unexpectedly; see agent.log in its folder"
+                room = sandbox.room
+                await room.end()
+                why = room.ended.result()
+                known = why != ENDED
+                sandbox.record.note = why if known else "its agent ended unexpectedly; see agent.log in its folder"
             if sandbox.room is not None:
                 sandbox.room = None
                 self.outlets.close(sandbox.record.uid)
@@ -220,7 +235,8 @@ class Sandboxes:
                 self._check_alive(sandbox.record.tenant, limits)
                 sandbox.become(State.STARTING)
             uid = sandbox.record.uid
-            spec = RoomSpec(uid, self._home.sandbox(uid), sandbox.socket)
+            allowed = self._bounds.of_sandbox(sandbox.record.limits)
+            spec = RoomSpec(uid, self._home.sandbox(uid), sandbox.socket, allowed)
             try:
                 room = await self._runtime.open(spec)
             except BaseException:
@@ -244,6 +260,20 @@ class Sandboxes:
                 f"tenant {tenant} has {alive} sandboxes awake and its key allows {limits.alive}; "
                 "put one to sleep or destroy it"
             )
+
+    def set_limits(self, sandbox: Sandbox, wanted: ResourceLimits, limits: Limits) -> None:
+        """Changes what it may use, at once; `limits` are those of the caller's key.
+
+        Raises:
+            InvalidRequestError, QuotaExceededError: it may not have so much.
+            ConflictError: it uses more already. Nothing has changed then.
+        """
+        _still_there(sandbox)
+        recorded = self._bounds.changed(sandbox.record.limits, wanted, limits)
+        if sandbox.room is not None:
+            sandbox.room.set_limits(self._bounds.of_sandbox(recorded))
+        sandbox.record.limits = recorded
+        self._registry.put(sandbox.record)
 
     async def connect(
         self, sandbox: Sandbox, port: int, wait: float, limits: Callable[[], Limits] = Limits
@@ -392,6 +422,7 @@ class Sandboxes:
             keep_alive=bool(spec.keep_alive),
             expires_at=self._lives.end_of(spec.time_to_live),
             egress=list(egress.words) if egress is not None else [],
+            limits=self._bounds.admit(spec.limits, limits),
         )
         self._registry.put(record)
         self._lives.forget(record)
@@ -451,13 +482,6 @@ class Sandboxes:
 
 def _made_up() -> str:
     return f"sb-{secrets.token_hex(8)}"
-
-
-def _answers(path: Path) -> bool:
-    """An agent listens on this socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        return probe.connect_ex(str(path)) in (0, errno.EAGAIN)
 
 
 def _still_there(sandbox: Sandbox) -> None:

@@ -89,3 +89,12 @@ class Metrics:
         for direction, name in (("out", "sent"), ("in", "received")):
             through.add_metric([direction], counts[name])
         yield through
+        memory = GaugeMetricFamily("sandcove_sandbox_memory_bytes", "Memory of its programs.", labels=["sandbox"])
+        cpu = CounterMetricFamily("sandcove_sandbox_cpu_seconds", "Processor time since it woke.", labels=["sandbox"])
+        ended = CounterMetricFamily("sandcove_sandbox_out_of_memory", "Programs killed for it.", labels=["sandbox"])
+        for sandbox in self._sandboxes.running():
+            usage = self._sandboxes.usage(sandbox)
+            for family, value in ((memory, usage.memory), (cpu, usage.cpu_seconds), (ended, usage.out_of_memory)):
+                if value is not None:
+                    family.add_metric([sandbox.record.uid], value)
+        yield from (memory, cpu, ended)

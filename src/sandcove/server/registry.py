@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sandcove.server.database import Database
+from sandcove.wire.limits import NO_LIMITS, ResourceLimits
 
 __all__ = ["Record", "Registry"]
 
@@ -17,7 +18,7 @@ class Record:
     in seconds since the epoch, None for never.
 
     `id` is the name that its tenant knows it by. `uid` is unique over all tenants, and names its folder, its agent's
-    socket and its preview hosts; for tenant ``local`` it is the id.
+    socket and its preview hosts; for tenant ``local`` it is the id. `limits` are those that it was given.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Record:
     keep_alive: bool = False
     expires_at: float | None = None
     egress: list[str] = field(default_factory=list)
+    limits: ResourceLimits = NO_LIMITS
 
     def __post_init__(self) -> None:
         self.uid = self.uid or self.id
@@ -47,7 +49,7 @@ class Registry:
     def all(self) -> list[Record]:
         rows = self._database.rows(
             "select uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, "
-            "keep_alive, expires_at, egress from sandboxes"
+            "keep_alive, expires_at, egress, limits from sandboxes"
         )
         return [
             Record(
@@ -64,6 +66,7 @@ class Registry:
                 keep_alive=bool(row[10]),
                 expires_at=row[11],
                 egress=msgspec.json.decode(row[12], type=list[str]),
+                limits=msgspec.json.decode(row[13], type=ResourceLimits),
             )
             for row in rows
         ]
@@ -73,7 +76,7 @@ class Registry:
         self._database.write(
             "insert or replace into sandboxes "
             "(uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, "
-            "keep_alive, expires_at, egress) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "keep_alive, expires_at, egress, limits) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.uid,
                 record.tenant,
@@ -88,6 +91,7 @@ class Registry:
                 record.keep_alive,
                 record.expires_at,
                 msgspec.json.encode(record.egress).decode(),
+                msgspec.json.encode(record.limits).decode(),
             ),
         )
 

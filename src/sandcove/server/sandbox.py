@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +66,12 @@ class Sandbox:
     def unused(self) -> float:
         """Seconds since the last `leave`; 0 while it is in use."""
         return 0.0 if self._uses else time.monotonic() - self._used_at
+
+    def answers(self) -> bool:
+        """Its agent listens on its socket."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            return probe.connect_ex(str(self.socket)) in (0, errno.EAGAIN)
 
     def broken(self, error: Exception) -> SandboxError:
         """The error for a call in it that was cut off."""

@@ -25,6 +25,7 @@ from sandcove.server.egress.outlets import Outlets
 from sandcove.server.keys import Keys
 from sandcove.server.leftovers import clear_up
 from sandcove.server.lifecycle import Sandboxes
+from sandcove.server.limits import Bounds
 from sandcove.server.ports import Ports
 from sandcove.server.preview.api import ApiConnection
 from sandcove.server.preview.previews import Previews
@@ -33,6 +34,7 @@ from sandcove.server.registry import Registry
 from sandcove.server.tcp import listen, tls_context, url
 from sandcove.server.tokens import Tokens, read_secret
 from sandcove.trees import delete_tree
+from sandcove.wire.limits import NO_LIMITS
 from sandcove.wire.preview import Base
 
 __all__ = ["serve"]
@@ -69,11 +71,12 @@ async def _serve(
     auto: bool,
     ready: Callable[[list[str]], None],
 ) -> None:
-    runtime = LocalRuntime(home, zygote=zygote)
+    bounds = Bounds.of(settings.limits, settings.max_limits)
+    runtime = LocalRuntime(home, zygote=zygote, limits=bounds.of_sandbox(NO_LIMITS), cgroups=settings.cgroups)
     database = Database(home.registry)
     verdicts = Audit(home.egress_log)
     outlets = Outlets(settings.egress_ceiling, settings.egress_private, verdicts)
-    sandboxes = Sandboxes(home, runtime, Registry(database), outlets, settings)
+    sandboxes = Sandboxes(home, runtime, Registry(database), settings, outlets=outlets, bounds=bounds)
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
     audit = Audit(home.audit_log)

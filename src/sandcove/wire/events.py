@@ -54,6 +54,8 @@ class LogEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True)
     exit_code: int | None = None
     signal: str | None = None
     """(ours) as in `ProcessInfo`."""
+    out_of_memory: bool = False
+    """(ours) as in `ProcessInfo`."""
     status: ProcessStatus | None = None
     error: str | None = None
     code: str | None = None

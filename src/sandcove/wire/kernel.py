@@ -18,8 +18,7 @@ KERNEL_FDS = 5
 
 
 class Start(msgspec.Struct):
-    """What a kernel begins with. `open_files`: how many descriptors it may have."""
+    """What a kernel begins with."""
 
     cwd: str
     env: dict[str, str]
-    open_files: int

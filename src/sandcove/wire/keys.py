@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 
 from sandcove.errors import InvalidRequestError
+from sandcove.wire.limits import LEAST
+from sandcove.wire.limits import MOST as MOST_BYTES
 from sandcove.wire.models import Answer, Request
 
 __all__ = [
@@ -49,6 +51,11 @@ class Limits(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only
     """Calls of this key that run a command or a cell, at the same time."""
     rate: float | None = None
     """Requests a second of this key."""
+    memory: int | None = None
+    """Bytes that each of its sandboxes may use, as `cpus`, `processes` and `disk`: see `ResourceLimits`."""
+    cpus: float | None = None
+    processes: int | None = None
+    disk: int | None = None
     burst: int | None = None
     """Requests that may come at once before `rate` counts; else one second's."""
 
@@ -127,8 +134,11 @@ def check_key(spec: CreateKey) -> None:
         check_expiry(spec.expires_in, LONGEST_EXPIRY)
     for limit in msgspec.structs.fields(spec.limits):
         value = getattr(spec.limits, limit.name)
-        if value is not None and not (value > 0 if limit.name in ("rate", "burst") else value >= 0) & (value <= MOST):
-            raise InvalidRequestError(f"limit {limit.name}={value:g} is not between 0 and {MOST:,}")
+        if value is None:
+            continue
+        least, most = (LEAST[limit.name], MOST_BYTES) if limit.name in LEAST else (0, MOST)
+        if not (value > 0 if limit.name in ("rate", "burst") else value >= least) & (value <= most):
+            raise InvalidRequestError(f"limit {limit.name}={value:g} is not between {least:,} and {most:,}")
     if spec.limits.burst is not None and spec.limits.rate is None:
         raise InvalidRequestError("limit burst goes with rate, which is missing")
 

@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from sandcove.wire.limits import NO_LIMITS, ResourceLimits
+
 __all__ = [
     "CreateSandbox",
     "CreateSession",
@@ -91,6 +93,8 @@ class CreateSandbox(Request):
     lease: bool = False
     egress: str | list[str] | None = None
     """What it may reach: see `sandcove.wire.egress`; left out, a new one reaches nothing."""
+    limits: ResourceLimits | None = None
+    """What it may use at most; what is left out is as the server has it."""
 
 
 class Isolation(Answer):
@@ -105,7 +109,7 @@ class Isolation(Answer):
     system_calls: str
     """``filtered``: those that a sandbox's programs do without are refused."""
     limits: str
-    """How resources are limited: ``none`` for now."""
+    """How memory, processor time and processes are limited: ``cgroup v2``, ``cgroup v1`` or ``rlimit``."""
 
 
 class SandboxInfo(Answer):
@@ -129,6 +133,11 @@ class SandboxInfo(Answer):
     expires_at: str | None = None
     egress: str | list[str] = "none"
     """What it may reach."""
+    limits: ResourceLimits = NO_LIMITS
+    """What it may use; 0: as much as it wants."""
+    limited_by: dict[str, str] = {}
+    """What holds each limit while it runs: ``cgroup v2``, ``cgroup v1``, ``rlimit``, ``agent``, ``measured``, or
+    ``nothing``: this machine can't."""
 
 
 class SetTimeToLive(Request):
@@ -240,6 +249,8 @@ class ExecuteAnswer(Answer, omit_defaults=True):
     stderr_base64: str | None = None
     truncated: bool = False
     """More than the collected limit was printed; the rest was read and dropped."""
+    out_of_memory: bool = False
+    """(ours) while it ran the kernel killed a process of the sandbox, which had reached its limit of memory."""
 
 
 class CreateSession(Request):
@@ -313,6 +324,8 @@ class ProcessInfo(Answer, omit_defaults=True):
     """(ours) the name of the signal that ended it, such as ``SIGKILL``."""
     timed_out: bool = False
     """(ours) its timeout ended it."""
+    out_of_memory: bool = False
+    """(ours) the kernel killed it: the sandbox had reached its limit of memory."""
 
 
 class ProcessAnswer(Answer):

@@ -21,6 +21,7 @@ from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.egress_log import EgressLog, SetEgress
 from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
+from sandcove.wire.limits import ResourceLimits, ResourceUsage
 from sandcove.wire.models import (
     CreateSandbox,
     ExposedPort,
@@ -158,6 +159,15 @@ class AsyncClient:
     async def create_token(self, sandbox_id: str, request: CreateToken) -> TokenCreated:
         """Makes a token for one sandbox."""
         return await self.call("POST", f"/v1/sandboxes/{sandbox_id}/tokens", TokenCreated, encode(request))
+
+    async def set_limits(self, sandbox_id: str, limits: ResourceLimits) -> SandboxInfo:
+        """Changes what a sandbox may use."""
+        target = f"/v1/sandboxes/{sandbox_id}/limits"
+        return await self.call("PUT", target, SandboxInfo, encode(limits), repeatable=True)
+
+    async def usage(self, sandbox_id: str) -> ResourceUsage:
+        """What a sandbox uses."""
+        return await self.call("GET", f"/v1/sandboxes/{sandbox_id}/usage", ResourceUsage, repeatable=True)
 
     async def expose(self, sandbox_id: str, request: ExposePort) -> ExposedPort:
         """Exposes a port of a sandbox."""

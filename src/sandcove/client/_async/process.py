@@ -49,6 +49,7 @@ class AsyncProcess:
         exit_code: None while it runs; 128 + n when signal n ended it.
         signal: the name of the signal that ended it, such as ``SIGKILL``; None when it ended by itself.
         timed_out: its timeout ended it.
+        out_of_memory: the kernel killed it: the sandbox had reached its limit of memory.
         session_id: the session that it was started in.
     """
 
@@ -74,6 +75,7 @@ class AsyncProcess:
         self.exit_code = info.exit_code
         self.signal = info.signal
         self.timed_out = info.timed_out
+        self.out_of_memory = info.out_of_memory
         self.session_id = info.session_id
 
     async def refresh(self) -> None:
@@ -196,6 +198,7 @@ class AsyncProcess:
             async for event in stream:
                 if event.type == "exit":
                     self.exit_code, self.signal, self.end_time = event.exit_code, event.signal, event.timestamp
+                    self.out_of_memory = event.out_of_memory
                     self.status = event.status or self.status
                 yield event
         finally:

@@ -13,16 +13,19 @@ from sandcove.client._async.code import AsyncCode
 from sandcove.client._async.commands import AsyncCommands
 from sandcove.client._async.egress import AsyncEgress
 from sandcove.client._async.git import AsyncGit
+from sandcove.client._async.limits import AsyncLimits
 from sandcove.client._async.ports import AsyncPorts
 from sandcove.client._async.processes import AsyncProcesses
 from sandcove.client._async.session import AsyncSession
 from sandcove.client._async.transfer import AsyncTransfer
 from sandcove.client.check import (
+    AnyLimits,
     StrPath,
     check_egress,
     check_env,
     check_flag,
     check_labels,
+    check_limits,
     check_path,
     check_sandbox_id,
     check_seconds,
@@ -39,7 +42,9 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["AsyncSandbox", "async_list_sandboxes", "get_async_sandbox"]
 
 
-class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts, AsyncEgress):
+class AsyncSandbox(
+    AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts, AsyncEgress, AsyncLimits
+):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
@@ -58,6 +63,8 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
             `set_time_to_live`.
         egress: what it may reach: ``"none"`` (a new one's default), ``"public"``, or a list of presets (``"python"``,
             ``"node"``, ``"git"``) and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
+        limits: what it may use at most, as `ResourceLimits` or by name, such as ``{"memory": "2g", "cpus": 1.5}``; they
+            take the place of those that it has. What is left out is as the server has it.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -80,6 +87,7 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
         keep_alive: bool | None = None,
         time_to_live: float | None = None,
         egress: str | Sequence[str] | None = None,
+        limits: AnyLimits | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -95,6 +103,7 @@ class AsyncSandbox(AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, Async
             time_to_live=check_seconds("time_to_live", time_to_live, zero="a life for good"),
             lease=id is None,
             egress=check_egress(egress),
+            limits=check_limits(limits),
         )
         self._agent = AsyncAgent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -270,6 +279,7 @@ def get_async_sandbox(
     keep_alive: bool | None = None,
     time_to_live: float | None = None,
     egress: str | Sequence[str] | None = None,
+    limits: AnyLimits | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -285,6 +295,7 @@ def get_async_sandbox(
         keep_alive=keep_alive,
         time_to_live=time_to_live,
         egress=egress,
+        limits=limits,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,

@@ -22,6 +22,7 @@ from sandcove.wire.codec import decoder_of, encode
 from sandcove.wire.egress_log import EgressLog, SetEgress
 from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
+from sandcove.wire.limits import ResourceLimits, ResourceUsage
 from sandcove.wire.models import (
     CreateSandbox,
     ExposedPort,
@@ -159,6 +160,15 @@ class Client:
     def create_token(self, sandbox_id: str, request: CreateToken) -> TokenCreated:
         """Makes a token for one sandbox."""
         return self.call("POST", f"/v1/sandboxes/{sandbox_id}/tokens", TokenCreated, encode(request))
+
+    def set_limits(self, sandbox_id: str, limits: ResourceLimits) -> SandboxInfo:
+        """Changes what a sandbox may use."""
+        target = f"/v1/sandboxes/{sandbox_id}/limits"
+        return self.call("PUT", target, SandboxInfo, encode(limits), repeatable=True)
+
+    def usage(self, sandbox_id: str) -> ResourceUsage:
+        """What a sandbox uses."""
+        return self.call("GET", f"/v1/sandboxes/{sandbox_id}/usage", ResourceUsage, repeatable=True)
 
     def expose(self, sandbox_id: str, request: ExposePort) -> ExposedPort:
         """Exposes a port of a sandbox."""

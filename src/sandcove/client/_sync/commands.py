@@ -321,6 +321,7 @@ def _result(
         duration=round(answer.duration / 1000, 6),
         timestamp=when(answer.timestamp),
         truncated=truncated,
+        out_of_memory=answer.out_of_memory,
     )
 
 

@@ -14,16 +14,19 @@ from sandcove.client._sync.code import Code
 from sandcove.client._sync.commands import Commands
 from sandcove.client._sync.egress import Egress
 from sandcove.client._sync.git import Git
+from sandcove.client._sync.limits import Limits
 from sandcove.client._sync.ports import Ports
 from sandcove.client._sync.processes import Processes
 from sandcove.client._sync.session import Session
 from sandcove.client._sync.transfer import Transfer
 from sandcove.client.check import (
+    AnyLimits,
     StrPath,
     check_egress,
     check_env,
     check_flag,
     check_labels,
+    check_limits,
     check_path,
     check_sandbox_id,
     check_seconds,
@@ -40,7 +43,7 @@ from sandcove.wire.keys import CreateToken
 __all__ = ["Sandbox", "get_sandbox", "list_sandboxes"]
 
 
-class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress):
+class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress, Limits):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
@@ -59,6 +62,8 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress):
             `set_time_to_live`.
         egress: what it may reach: ``"none"`` (a new one's default), ``"public"``, or a list of presets (``"python"``,
             ``"node"``, ``"git"``) and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
+        limits: what it may use at most, as `ResourceLimits` or by name, such as ``{"memory": "2g", "cpus": 1.5}``; they
+            take the place of those that it has. What is left out is as the server has it.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -81,6 +86,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress):
         keep_alive: bool | None = None,
         time_to_live: float | None = None,
         egress: str | Sequence[str] | None = None,
+        limits: AnyLimits | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -96,6 +102,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress):
             time_to_live=check_seconds("time_to_live", time_to_live, zero="a life for good"),
             lease=id is None,
             egress=check_egress(egress),
+            limits=check_limits(limits),
         )
         self._agent = Agent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -271,6 +278,7 @@ def get_sandbox(
     keep_alive: bool | None = None,
     time_to_live: float | None = None,
     egress: str | Sequence[str] | None = None,
+    limits: AnyLimits | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -286,6 +294,7 @@ def get_sandbox(
         keep_alive=keep_alive,
         time_to_live=time_to_live,
         egress=egress,
+        limits=limits,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,

@@ -179,9 +179,9 @@ class Builder:
         finally:
             for fd in (info_write, hold_read, up_write, errors_write):
                 os.close(fd)
-        started(process, hold)
         mounts: list[int] = []
         try:
+            started(process, hold)
             async with asyncio.timeout(OPEN_TIMEOUT):
                 if plan.mapped:
                     if not await _read(loop, up):

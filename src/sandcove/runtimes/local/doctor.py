@@ -27,9 +27,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sandcove import linux, seccomp
-from sandcove.errors import HostUnsupportedError
+from sandcove.errors import HostUnsupportedError, SandboxError
 from sandcove.home import Home
+from sandcove.runtimes.local.cgroups import Cgroups
 from sandcove.runtimes.local.identities import Identities
+from sandcove.runtimes.local.limits import mechanisms
 from sandcove.runtimes.local.programs import elf
 
 __all__ = ["Check", "examine", "main", "remedy"]
@@ -416,20 +418,17 @@ def _space() -> Check:
 
 
 def _limits() -> Check:
-    """Which cgroups there are. Nothing depends on them yet."""
-    root = Path("/sys/fs/cgroup")
+    """What holds the limits of sandboxes."""
     try:
-        kinds = {line.split()[2] for line in Path("/proc/mounts").read_text().splitlines() if " /sys/fs/cgroup" in line}
-    except OSError:
-        kinds = set()
-    if (root / "cgroup.controllers").exists():
-        kind, place = "version 2", root
-    elif "cgroup" in kinds:
-        kind, place = "version 1", root / "memory"
-    else:
-        return Check("cgroups", True, "none; memory, CPU and processes of sandboxes are not limited")
-    mine = "writable" if os.access(place, os.W_OK) else "not writable by this user"
-    return Check("cgroups", True, f"{kind}, {mine}; memory, CPU and processes of sandboxes are not limited yet")
+        with _folder() as folder:
+            groups = Cgroups.find(folder, trial=True)
+            groups.close()
+    except (SandboxError, OSError) as error:
+        return Check("limits", True, f"not tried: {error}")
+    root = os.geteuid() == 0 and not Identities(0, Path("/proc/self/uid_map").read_text()).size
+    held = mechanisms(groups.version, groups, root=root, disk="measured")
+    told = ", ".join(f"{name}: {held[name]}" for name in ("memory", "cpus", "processes"))
+    return Check("limits", True, told + (f"; {groups.why}" if groups.why else ""))
 
 
 def _users() -> Check:

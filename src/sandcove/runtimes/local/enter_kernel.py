@@ -35,11 +35,14 @@ def enter(kernel: ModuleType, *fds: int) -> NoReturn:
 
     Args:
         kernel: has ``changed()`` and ``serve(channel, acks)``; see `sandcove.kernels.python.main`.
-        fds: see `sandcove.wire.kernel`.
+        fds: see `sandcove.wire.kernel`; then those of the control groups of the room's user code, see
+            `sandcove.runtimes.local.cgroups`.
     """
     # What fails here is not the sandbox's business: that the process ends tells the agent.
     with contextlib.suppress(BaseException):
-        channel, acks, stdout, stderr, init = fds
+        channel, acks, stdout, stderr, init, *groups = fds
+        for group in groups:
+            os.write(group, b"0")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number, fd in ((0, os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)), (1, stdout), (2, stderr)):
             os.dup2(fd, number)
@@ -53,15 +56,17 @@ def enter(kernel: ModuleType, *fds: int) -> NoReturn:
         if os.fork() > 0 or os.fork() > 0:
             os._exit(0)
         os.setsid()
+        # The namespace's first process has those of all user code.
+        linux.take_limits(1)
         linux.drop_privileges()
         seccomp.install()
         start = _read_start(channel)
-        linux.limit_open_files(start.open_files)
         os.chdir(start.cwd)
         os.environ.clear()
         os.environ.update(start.env)
         if kernel.changed() is None:
             linux.set_dumpable(True)
+            _kill_first()
             kernel.serve(channel, acks)
     os._exit(1)
 
@@ -71,7 +76,13 @@ def _close_all_but(*kept: int) -> None:
     for fd in sorted(kept):
         os.closerange(after, fd)
         after = fd + 1
-    os.closerange(after, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(after, linux.MOST_OPEN_FILES)
+
+
+def _kill_first() -> None:
+    """When memory runs out the kernel takes this process, not the first one of user code."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
 
 
 def _read_start(channel: int) -> Start:

@@ -19,6 +19,7 @@ import msgspec
 
 from sandcove import linux, seccomp
 from sandcove.runtimes.local.plan import Entry
+from sandcove.wire.confine import Confine
 from sandcove.wire.egress import PROXY_HOST, PROXY_PORT
 
 __all__ = ["ROOM", "WAY_OUT", "enter"]
@@ -35,14 +36,18 @@ ROOM = (
     | linux.CLONE_NEWCGROUP
 )
 """The namespaces that make a room."""
-MOST_MOUNTS = 16
+MOST_FDS = 32
+"""The room's, its mounts' and its control groups'."""
+MOST_INODES = 1_000_000
+"""Of a file system in memory, if nobody says how many."""
 
 
 def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, log_fd: int) -> NoReturn:
     """In the fork: waits for the room, joins it, and becomes its agent.
 
     Args:
-        agent: has ``main(channel, listener, memory_fd, path, mount)``; see `sandcove.agent.main`.
+        agent: has ``main(channel, listener, memory_fd, path, mount, *, confine, resize, enter, oom)``; see
+            `sandcove.agent.main`.
     """
     channel = socket.socket(fileno=channel_fd)
     try:
@@ -54,11 +59,15 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         os.dup2(log_fd, 2)
         os.close(null)
         os.close(log_fd)
-        data, fds = linux.receive_fds(channel, 64 * 1024, MOST_MOUNTS + 1)
+        data, fds = linux.receive_fds(channel, 64 * 1024, MOST_FDS)
         if not fds:
             os._exit(0)
         entry = msgspec.json.decode(data, type=Entry)
-        room, *mounts = fds
+        room, mounts, groups = fds[0], fds[1 : 1 + len(entry.attach)], fds[1 + len(entry.attach) :]
+        into_user, into_agent, sees_oom = entry.groups
+        for group in groups[into_user : into_user + into_agent]:
+            os.write(group, b"0")
+            os.close(group)
         linux.setns(room, ROOM)
         os.close(room)
         linux.become_room_root()
@@ -80,7 +89,17 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         if os.fork() > 0:
             os._exit(0)
         os.environ.clear()
-        agent.main(channel, socket.socket(fileno=listener_fd), memory_fd, entry.path, lambda: _mount(entry))
+        agent.main(
+            channel,
+            socket.socket(fileno=listener_fd),
+            memory_fd,
+            entry.path,
+            lambda: _mount(entry),
+            confine=entry.confine,
+            resize=_resize,
+            enter=groups[:into_user],
+            oom=groups[-1] if sees_oom else -1,
+        )
     except BaseException as error:  # noqa: BLE001 - whatever it is, the server must hear of it
         with contextlib.suppress(OSError):
             channel.send(f"error: {error}".encode()[:4096])
@@ -101,6 +120,17 @@ def _mount(entry: Entry) -> None:
     for place in entry.unmount:
         linux.unmount(place)
     linux.restrict_devices()
+    _resize(entry.confine, fail=True)
+
+
+def _resize(confine: Confine, *, fail: bool = False) -> None:
+    """Limits the room's file systems in memory. One that holds more already stays as it is, unless that shall fail."""
+    for place in ("/dev", "/run"):
+        try:
+            linux.resize_tmpfs(place, str(confine.shm or "50%"), confine.inodes or MOST_INODES)
+        except OSError:
+            if fail:
+                raise
 
 
 def _enter_target(target: str) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from sandcove.wire.confine import NO_CONFINES, Confine
+
 __all__ = [
     "LAUNCH_PLACE",
     "ROOT_LINKS",
@@ -69,6 +71,9 @@ class Entry(msgspec.Struct, frozen=True):
     """Where the mounts go whose descriptors come along: the overlays' lower parts."""
     path: str
     """The PATH of user code."""
+    confine: Confine = Confine()
+    groups: tuple[int, int, int] = (0, 0, 0)
+    """How many descriptors come along: to enter the control groups of user code, of the agent, to see out-of-memory."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,9 @@ def copied_folders(python: HostPython, root_folders: Iterable[str]) -> list[str]
     return chosen
 
 
-def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str, *, mapped: bool) -> RoomPlan:
+def plan_room(
+    folder: Path, etc: Path, copied: Iterable[str], path: str, confine: Confine = NO_CONFINES, *, mapped: bool
+) -> RoomPlan:
     """The plan of a sandbox's room.
 
     Args:
@@ -117,6 +124,7 @@ def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str, *, mapp
         etc: the lower layer of ``/etc``.
         copied: see `copied_folders`.
         path: the PATH of user code.
+        confine: its limits.
         mapped: see `RoomPlan`.
     """
     overlays, binds, folders = [], [], [str(folder / "root"), str(folder / "layers")]
@@ -130,7 +138,7 @@ def plan_room(folder: Path, etc: Path, copied: Iterable[str], path: str, *, mapp
         overlays.append(Overlay(shown, f"{layer}/upper", f"{layer}/work", target))
     layers = (str(folder / "layers"), f"{_PARTS}/layers")
     unmount = (*(shown for _, shown in binds), layers[1])
-    entry = Entry(tuple(overlays), unmount, tuple(shown for _, shown in binds) if mapped else (), path)
+    entry = Entry(tuple(overlays), unmount, tuple(shown for _, shown in binds) if mapped else (), path, confine)
     return RoomPlan(str(folder), str(folder / "root"), tuple(folders), layers, tuple(binds), entry, mapped)
 
 

@@ -1,4 +1,4 @@
-"""Opens and ends rooms on this machine."""
+"""Opens rooms on this machine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import os
 import pwd
 import secrets
 import socket
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,7 +19,9 @@ from sandcove.errors import HostUnsupportedError, SandboxError, ServiceUnavailab
 from sandcove.home import Home
 from sandcove.runtimes.base import RoomSpec
 from sandcove.runtimes.local.build import OPEN_TIMEOUT, Builder
-from sandcove.runtimes.local.dials import Dials
+from sandcove.runtimes.local.cgroups import Cgroups
+from sandcove.runtimes.local.disk import DiskWatch
+from sandcove.runtimes.local.limits import confine_of, mechanisms
 from sandcove.runtimes.local.plan import (
     ROOT_LINKS,
     HostPython,
@@ -29,123 +29,19 @@ from sandcove.runtimes.local.plan import (
     plan_room,
     search_path,
 )
+from sandcove.runtimes.local.room import LocalRoom
 from sandcove.runtimes.local.template import make_etc
-from sandcove.runtimes.local.zygote import AGENTS, KERNELS, Zygote, receive, sweep
+from sandcove.runtimes.local.zygote import AGENTS, KERNELS, Zygote, receive
 from sandcove.trees import delete_tree
-from sandcove.wire.kernel import KERNEL_FDS, KERNEL_REQUEST
+from sandcove.wire.limits import NO_LIMITS, ResourceLimits
 from sandcove.wire.models import Isolation
 
-__all__ = ["LocalRoom", "LocalRuntime"]
+__all__ = ["LocalRuntime"]
 
 _log = logging.getLogger("sandcove.runtime")
 
 MOST_REQUESTS = 256
 """Requests for kernels that wait for the zygote, which may still be starting."""
-
-
-class LocalRoom:
-    """A room: bubblewrap's process outside, the holder as its first process, the agent in it."""
-
-    def __init__(self, spec: RoomSpec, isolation: Isolation) -> None:
-        self.spec = spec
-        self.isolation = isolation
-        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._why = "it was ended"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pidfds: set[int] = set()
-        self._hold = -1
-        self._channel: socket.socket | None = None
-        self._way_out: socket.socket
-        self._dials: Dials
-
-    async def connect(self, port: int, wait: float = 0.0) -> socket.socket:
-        return await self._dials.connect(port, wait)
-
-    def hold_way_out(self, listener: socket.socket) -> None:
-        """The socket that listens inside is there, before any of the sandbox's code runs."""
-        self._way_out = listener
-        self.ended.add_done_callback(lambda _: listener.close())
-
-    def way_out(self) -> socket.socket:
-        return self._way_out.dup()
-
-    async def end(self) -> None:
-        self.let_go("it was ended")
-        await asyncio.shield(self.ended)
-
-    def let_go(self, why: str) -> None:
-        """Closes the holder's standard input: it ends, and the kernel kills everything else in the room."""
-        if self._hold >= 0:
-            self._why = why
-            os.close(self._hold)
-            self._hold = -1
-
-    async def discard(self) -> None:
-        """Ends what there is of a room that did not open."""
-        if self._process is not None:
-            await self.end()
-            sweep(str(self.spec.folder))
-        elif not self.ended.done():
-            self.ended.set_result("it did not open")
-
-    def hold(self, process: subprocess.Popen[bytes], hold_fd: int) -> None:
-        """The room's outer process runs; watch for its end."""
-        self._process = process
-        self._hold = hold_fd
-        self.watch(os.pidfd_open(process.pid))
-
-    def watch(self, pidfd: int) -> None:
-        """The room has not ended before the process of this descriptor has; owned from here on."""
-        self._pidfds.add(pidfd)
-        asyncio.get_running_loop().add_reader(pidfd, self._on_process_end, pidfd)
-
-    def watch_agent(self, channel: socket.socket, on_request: Callable[[list[int]], None]) -> None:
-        """The agent runs; when its end of the channel closes, the room ends too.
-
-        Args:
-            on_request: called with the descriptors of each request for a Python kernel, which it owns from then on.
-        """
-        self._channel = channel
-        self._dials = Dials(channel)
-        asyncio.get_running_loop().add_reader(channel.fileno(), self._on_channel, channel, on_request)
-
-    def _on_channel(self, channel: socket.socket, on_request: Callable[[list[int]], None]) -> None:
-        with contextlib.suppress(BlockingIOError):
-            data, fds = b"", list[int]()
-            with contextlib.suppress(ConnectionError):
-                data, fds = linux.receive_fds(channel, 64, KERNEL_FDS)
-            if data == KERNEL_REQUEST and len(fds) == KERNEL_FDS:
-                on_request(fds)
-                return
-            if self._dials.on_message(data, fds):
-                return
-            for fd in fds:
-                os.close(fd)
-            if not data:
-                asyncio.get_running_loop().remove_reader(channel.fileno())
-                self._dials.end()
-                self.let_go("its agent ended unexpectedly; see agent.log in its folder")
-
-    def _on_process_end(self, pidfd: int) -> None:
-        assert self._process is not None
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-        self._pidfds.discard(pidfd)
-        if self._pidfds:
-            # Bubblewrap's process outside may end before the room has.
-            return
-        self._process.wait()
-        if self._hold >= 0:
-            self.let_go("its room was killed from outside")
-        if self._channel is not None:
-            loop.remove_reader(self._channel.fileno())
-            self._dials.end()
-            self._channel.close()
-        with contextlib.suppress(FileNotFoundError):
-            self.spec.socket.unlink()
-        if not self.ended.done():
-            self.ended.set_result(self._why)
 
 
 class LocalRuntime:
@@ -154,12 +50,24 @@ class LocalRuntime:
     Args:
         home: where templates are kept.
         zygote: that of the agents, spawned already.
+        limits: what rooms may use that are made ahead: those that most sandboxes will have.
+        cgroups: ``off``: control groups are not used.
     """
 
     name = "local"
 
-    def __init__(self, home: Home, zygote: Zygote | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        zygote: Zygote | None = None,
+        *,
+        limits: ResourceLimits = NO_LIMITS,
+        cgroups: str = "auto",
+    ) -> None:
         self._home = home
+        self._limits = limits
+        self._use_cgroups = cgroups != "off"
+        self._cgroups = Cgroups.off("the setting `cgroups` is off")
         self.zygote = zygote or Zygote(home.path, AGENTS)
         self._kernels = Zygote(home.path, KERNELS)
         self._requests: set[asyncio.Task[None]] = set()
@@ -170,16 +78,22 @@ class LocalRuntime:
         self._rooms: set[LocalRoom] = set()
         self._spare: asyncio.Future[LocalRoom | None] | None = None
         self._closed = False
+        self._disk = DiskWatch(home.path, lambda: [room for room in self._rooms if not room.ended.done()])
 
     async def start(self) -> None:
         self.zygote.start()
         for left in self._home.spare.iterdir():
             await self.delete(left)
+        if self._use_cgroups:
+            self._cgroups = Cgroups.find(self._home.path)
+            if self._cgroups.why:
+                _log.warning("limits without control groups: %s", self._cgroups.why)
         self._builder.start(self._home.sandboxes.glob("*/root"))
         self._etc = make_etc(self._home.templates)
         folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         self._copied = copied_folders(self._python, folders)
         self._check_copied()
+        self._disk.start()
         self._spare = asyncio.ensure_future(self._make_spare())
 
     def _check_copied(self) -> None:
@@ -208,7 +122,7 @@ class LocalRuntime:
 
     async def _make_spare(self) -> LocalRoom | None:
         name = secrets.token_hex(8)
-        spec = RoomSpec(name, self._home.spare / name, self._home.run / f"spare-{name}.sock")
+        spec = RoomSpec(name, self._home.spare / name, self._home.run / f"spare-{name}.sock", self._limits)
         try:
             return await self._open(spec)
         except BaseException as error:
@@ -230,6 +144,10 @@ class LocalRuntime:
             raise
         if room is None or room.ended.done():
             return None
+        if not room.fits(spec.limits):
+            self._spare = making
+            return None
+        room.set_limits(spec.limits)
         os.rename(room.spec.socket, spec.socket)
         os.rename(room.spec.folder, spec.folder)
         room.spec = spec
@@ -248,9 +166,10 @@ class LocalRuntime:
             raise ServiceUnavailableError(f"the zygote ended ({error}); call again", retryAfter=1) from None
 
     async def _open_once(self, spec: RoomSpec) -> LocalRoom:
-        plan = plan_room(spec.folder, self._etc, self._copied, search_path(self._python), mapped=self._builder.mapped)
+        confine, mapped = confine_of(spec.limits, self._cgroups), self._builder.mapped
+        plan = plan_room(spec.folder, self._etc, self._copied, search_path(self._python), confine, mapped=mapped)
         user = await self._builder.make_folders(plan)
-        room = LocalRoom(spec, self._isolation(user))
+        room = LocalRoom(spec, self._isolation(user), self._cgroups, self._mechanisms(user))
         self._rooms.add(room)
         room.ended.add_done_callback(lambda _: self._rooms.discard(room))
         channel: socket.socket | None = None
@@ -260,7 +179,13 @@ class LocalRuntime:
             try:
                 # Its first process ends when everything else in the room has.
                 room.watch(pidfd)
-                socket.send_fds(channel, [msgspec.json.encode(plan.entry)], [pidfd, *mounts])
+                entry, fds = plan.entry, [pidfd, *mounts]
+                if (group := room.group) is not None:
+                    oom = [group.oom] if group.oom >= 0 else []
+                    counts = (len(group.enter), len(group.enter_agent), len(oom))
+                    entry = msgspec.structs.replace(entry, groups=counts)
+                    fds += [*group.enter, *group.enter_agent, *oom]
+                socket.send_fds(channel, [msgspec.json.encode(entry)], fds)
             finally:
                 for mount in mounts:
                     os.close(mount)
@@ -271,7 +196,7 @@ class LocalRuntime:
             if word != b"ready":
                 reason = word.decode(errors="replace") or "it ended while it started; see agent.log"
                 raise HostUnsupportedError(f"the agent could not enter its room: {reason}; run sandcove doctor")
-            room.watch_agent(channel, self._on_kernel_request)
+            room.watch_agent(channel, lambda fds: self._on_kernel_request(room, fds))
         except BaseException:
             if channel is not None:
                 channel.close()
@@ -279,19 +204,22 @@ class LocalRuntime:
             raise
         return room
 
-    def _on_kernel_request(self, fds: list[int]) -> None:
+    def _on_kernel_request(self, room: LocalRoom, fds: list[int]) -> None:
         if self._closed or len(self._requests) >= MOST_REQUESTS:
             for fd in fds:
                 os.close(fd)
             return
-        task = asyncio.ensure_future(self._fork_kernel(fds))
+        task = asyncio.ensure_future(self._fork_kernel(room, fds))
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
 
-    async def _fork_kernel(self, fds: list[int]) -> None:
+    async def _fork_kernel(self, room: LocalRoom, fds: list[int]) -> None:
         """Has a kernel forked. If that can't be done its descriptors just close, and its agent starts one by itself."""
         try:
-            await self._kernels.fork(*fds)
+            await self._kernels.ready()
+            if room.ended.done():
+                return
+            await self._kernels.fork(*fds, *([] if room.group is None else room.group.enter))
         except SandboxError as error:
             _log.warning("no kernel could be forked: %s", error)
         finally:
@@ -312,6 +240,7 @@ class LocalRuntime:
 
     async def close(self) -> None:
         self._closed = True
+        await self._disk.close()
         if self._spare is not None:
             # One that is still being made is given up.
             self._spare.cancel()
@@ -322,6 +251,7 @@ class LocalRuntime:
         await asyncio.gather(*(room.end() for room in list(self._rooms)))
         self.zygote.close()
         self._kernels.close()
+        self._cgroups.close()
         for request in list(self._requests):
             request.cancel()
         self._builder.close()
@@ -348,8 +278,11 @@ class LocalRuntime:
             copy_on_write=self._copied,
             host_user="root" if user == 0 else str(user),
             system_calls="filtered",
-            limits="none",
+            limits=self._cgroups.name,
         )
+
+    def _mechanisms(self, user: int) -> dict[str, str]:
+        return mechanisms(self._cgroups.version, self._cgroups, root=user == 0, disk="measured")
 
 
 def _listen(path: Path) -> socket.socket:

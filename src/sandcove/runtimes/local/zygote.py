@@ -48,7 +48,7 @@ class Kind:
 AGENTS = Kind("sandcove.runtimes.local.enter_room", "sandcove.agent.main", own_program=False)
 KERNELS = Kind("sandcove.runtimes.local.enter_kernel", "sandcove.kernels.python.main", own_program=True)
 
-MOST_FDS = 8
+MOST_FDS = 16
 
 
 class Zygote:
@@ -107,16 +107,21 @@ class Zygote:
         self._ready = loop.create_future()
         loop.add_reader(self._control.fileno(), self._on_report, self._control, self._ready)
 
+    async def ready(self) -> None:
+        """Returns when it can fork; starts it if need be."""
+        if self._control is None:
+            self.start()
+        assert self._ready is not None
+        await asyncio.shield(self._ready)
+
     async def fork(self, *fds: int) -> None:
         """Has it fork, when it is ready, with these descriptors for `enter`. They stay the caller's to close.
 
         Raises:
             ServiceUnavailableError: the zygote could not be started.
         """
-        if self._control is None:
-            self.start()
-        assert self._ready is not None and self._control is not None
-        await asyncio.shield(self._ready)
+        await self.ready()
+        assert self._control is not None
         try:
             socket.send_fds(self._control, [b"fork"], fds)
         except (BlockingIOError, OSError) as error:

@@ -1,0 +1,421 @@
+"""Control groups of rooms: version 2 where it is delegated to the server, version 1 where its hierarchies are writable.
+
+Each room has a group for user code, which holds memory, processor time and processes; the agent shares the room's
+processor time only, so that it is neither killed for what user code takes nor kept from starting a program.
+A process goes into a group by writing "0" to an open `tasks` (version 2: `cgroup.procs`) of it: the descriptors are
+opened here, so rooms need not see the file system of groups. Sources: cgroups(7), the kernel's cgroup-v1/memory.rst,
+cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sandcove.wire.confine import oom_kills
+from sandcove.wire.limits import ResourceLimits, ResourceUsage
+
+__all__ = ["CONTROLLERS", "Cgroups", "Group", "Hierarchies", "parse_hierarchies"]
+
+CONTROLLERS = ("memory", "cpu", "pids", "cpuacct")
+"""The last only counts, and is there in version 1 alone."""
+PERIOD = 100_000
+"""Microseconds in which a room gets its share of processor time."""
+ALL = 7 / 8
+"""Of the machine's memory, that all rooms may have together."""
+UNLIMITED_V1 = "-1"
+
+_log = logging.getLogger("sandcove.runtime")
+
+
+@dataclass(frozen=True)
+class Hierarchies:
+    """Where this process's groups are.
+
+    Attributes:
+        version: 1 or 2; 0 if there are none.
+        own: controller -> the group of this process. With version 2 all are the same.
+        top: where version 2's file system is mounted.
+    """
+
+    version: int
+    own: Mapping[str, Path]
+    top: Path = Path("/")
+
+
+def parse_hierarchies(cgroup: str, mountinfo: str) -> Hierarchies:
+    """From the texts of /proc/self/cgroup and /proc/self/mountinfo; see proc(5)."""
+    paths: dict[str, str] = {}
+    for line in cgroup.splitlines():
+        _, names, path = line.split(":", 2)
+        paths.update(dict.fromkeys(names.split(","), path))
+    found: dict[str, Path] = {}
+    unified: tuple[Path, Path] | None = None
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        root, place = (_unescaped(word) for word in fields.split()[3:5])
+        kind, _, options = rest.split(" ", 2)
+        if kind == "cgroup":
+            for name in CONTROLLERS:
+                if name in options.split(",") and (own := _below(place, root, paths.get(name))) is not None:
+                    found.setdefault(name, own)
+        elif kind == "cgroup2" and unified is None and (own := _below(place, root, paths.get(""))) is not None:
+            unified = own, Path(place)
+    if found:
+        return Hierarchies(1, found)
+    if unified is None:
+        return Hierarchies(0, {})
+    return Hierarchies(2, dict.fromkeys(CONTROLLERS[:3], unified[0]), unified[1])
+
+
+def _unescaped(word: str) -> str:
+    return word.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+
+
+def _below(place: str, root: str, path: str | None) -> Path | None:
+    """The folder of group `path`, where the mount at `place` shows the groups below `root`."""
+    if path is None or "/../" in f"{path}/" or not (path + "/").startswith(root.rstrip("/") + "/"):
+        return None
+    return Path(place + "/" + path[len(root.rstrip("/")) :].strip("/"))
+
+
+@dataclass
+class Group:
+    """The groups of one room.
+
+    Attributes:
+        folders: all of them, parents first.
+        user: controller -> the group of user code.
+        enter, enter_agent: descriptors; what a process writes "0" to, to be in the group of user code, or the agent's.
+        oom: see `sandcove.wire.confine.oom_kills`.
+    """
+
+    version: int
+    folders: list[Path] = field(default_factory=list)
+    user: dict[str, Path] = field(default_factory=dict)
+    enter: list[int] = field(default_factory=list)
+    enter_agent: list[int] = field(default_factory=list)
+    oom: int = -1
+
+    def set(self, limits: ResourceLimits) -> None:
+        """Puts limits in force.
+
+        Raises:
+            OSError: the kernel refuses one: EBUSY if the room has more memory in use than it should have.
+        """
+        for controller, name, value in _files(self.version, limits):
+            if controller in self.user:
+                _write(self.user[controller] / name, value)
+
+    def usage(self) -> ResourceUsage:
+        """What its programs use now."""
+        v2 = self.version == 2
+        memory, cpu, pids, cpuacct = (self.user.get(name) for name in CONTROLLERS)
+        return ResourceUsage(
+            memory=_read(memory, "memory.current" if v2 else "memory.usage_in_bytes"),
+            memory_peak=_read(memory, "memory.peak" if v2 else "memory.max_usage_in_bytes"),
+            cpu_seconds=_cpu_seconds(cpu) if v2 else _in_seconds(_read(cpuacct, "cpuacct.usage")),
+            processes=_read(pids, "pids.current"),
+            out_of_memory=oom_kills(self.oom) if self.oom >= 0 else None,
+        )
+
+    def pids(self) -> list[int]:
+        """The processes of user code, as this process sees them."""
+        for folder in self.user.values():
+            with contextlib.suppress(OSError):
+                return [int(word) for word in (folder / "cgroup.procs").read_text().split()]
+        return []
+
+    def close(self) -> None:
+        """Closes the descriptors."""
+        for fd in (*self.enter, *self.enter_agent, *([self.oom] if self.oom >= 0 else [])):
+            os.close(fd)
+        self.enter, self.enter_agent, self.oom = [], [], -1
+
+    def remove(self) -> bool:
+        """Removes the groups; False if a process has not left one yet."""
+        self.close()
+        gone = [_removed(folder) for folder in reversed(self.folders)]
+        return all(gone)
+
+
+def _files(version: int, limits: ResourceLimits) -> Iterator[tuple[str, str, str]]:
+    """Controller, file and text of each limit."""
+    if limits.memory is not None:
+        if version == 2:
+            yield "memory", "memory.max", str(limits.memory) if limits.memory else "max"
+        else:
+            yield "memory", "memory.limit_in_bytes", str(limits.memory) if limits.memory else UNLIMITED_V1
+    if limits.cpus is not None:
+        quota = max(1000, int(limits.cpus * PERIOD)) if limits.cpus else 0
+        if version == 2:
+            yield "cpu", "cpu.max", f"{quota or 'max'} {PERIOD}"
+        else:
+            yield "cpu", "cpu.cfs_quota_us", str(quota or UNLIMITED_V1)
+    if limits.processes is not None:
+        yield "pids", "pids.max", str(limits.processes or "max")
+
+
+class Cgroups:
+    """The groups of all rooms of one server.
+
+    Args:
+        base: controller -> the folder in which each room gets groups; without any there are none to be had.
+        why: what is missing, in words.
+    """
+
+    def __init__(self, version: int, base: Mapping[str, Path], why: str = "") -> None:
+        self.version = version
+        self.base = dict(base)
+        self.why = why
+        self._left: list[Group] = []
+
+    @classmethod
+    def off(cls, why: str) -> Cgroups:
+        """There are none, for this reason."""
+        return cls(0, {}, why)
+
+    @classmethod
+    def find(cls, home: Path, *, trial: bool = False) -> Cgroups:
+        """Makes what groups of rooms this process can have, and removes what another of this home has left there.
+
+        Args:
+            home: whose rooms they are; its file ``cgroups`` notes the folders.
+            trial: this process stays in its group, and makes no groups for rooms.
+        """
+        try:
+            texts = [Path(f"/proc/self/{name}").read_text() for name in ("cgroup", "mountinfo")]
+        except OSError as error:
+            return cls.off(f"/proc can't be read: {error.strerror}")
+        hierarchies = parse_hierarchies(*texts)
+        name = f"sandcove-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
+        _sweep(home / "cgroups", name, hierarchies.own.values())
+        if hierarchies.version == 0:
+            return cls.off("no cgroup file system is mounted")
+        parents = dict(hierarchies.own)
+        if hierarchies.version == 2:
+            parent = _delegated(hierarchies.own["memory"], hierarchies.top, name, trial=trial)
+            if parent is None:
+                return cls.off(
+                    "the server's cgroup is not its own: run it as a service with Delegate=yes "
+                    "(systemd-run --user --scope -p Delegate=yes sandcove serve)"
+                )
+            controllers = _words(parent / ("cgroup.controllers" if trial else "cgroup.subtree_control"))
+            parents = {controller: parent for controller in CONTROLLERS if controller in controllers}
+        base, refused = {}, ""
+        for controller, parent in parents.items():
+            folder = parent / name
+            try:
+                folder.mkdir(exist_ok=True)
+                if not os.access(folder / "cgroup.procs", os.W_OK):
+                    raise PermissionError(errno.EACCES, "it is not writable")
+            except OSError as error:
+                refused = f"{folder} can't be made: {error.strerror}"
+                continue
+            base[controller] = folder
+        if not base:
+            return cls.off(refused or "no controller is there")
+        try:
+            (home / "cgroups").write_text("".join(f"{folder}\n" for folder in dict.fromkeys(base.values())))
+        except OSError as error:
+            _log.warning("the groups of rooms are not noted (%s); a server started elsewhere won't sweep them", error)
+        made = cls(hierarchies.version, base, refused)
+        if not trial:
+            made._share()
+        return made
+
+    def _share(self) -> None:
+        """All rooms together leave something to the machine, and have the weight of all its processors."""
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        processors = os.cpu_count() or 1
+        files = {
+            1: (("memory", "memory.limit_in_bytes", int(memory * ALL)),),
+            2: (("memory", "memory.max", int(memory * ALL)), ("cpu", "cpu.weight", min(10_000, 100 * processors))),
+        }
+        for controller, name, value in files[self.version]:
+            if controller in self.base:
+                with contextlib.suppress(OSError):
+                    _write(self.base[controller] / name, str(value))
+        if self.version == 2:
+            wanted = " ".join(f"+{controller}" for controller in self.base)
+            with contextlib.suppress(OSError):
+                _write(self.base["memory"] / "cgroup.subtree_control", wanted)
+
+    def __contains__(self, controller: object) -> bool:
+        return controller in self.base
+
+    @property
+    def name(self) -> str:
+        return f"cgroup v{self.version}" if self.base else "rlimit"
+
+    def make(self, limits: ResourceLimits) -> Group | None:
+        """The groups of a new room; None if there are none to be had.
+
+        Raises:
+            OSError: they can't be made.
+        """
+        if not self.base:
+            return None
+        self._left = [group for group in self._left if not group.remove()]
+        group = Group(self.version)
+        try:
+            self._fill(group, secrets.token_hex(8))
+            group.set(limits)
+        except BaseException:
+            self.remove(group)
+            raise
+        return group
+
+    def _fill(self, group: Group, name: str) -> None:
+        if self.version == 2:
+            room = next(iter(self.base.values())) / name
+            _make(group, room)
+            _write(room / "cgroup.subtree_control", " ".join(f"+{controller}" for controller in self.base))
+            agent, user = _make(group, room / "agent"), _make(group, room / "user")
+            group.user = dict.fromkeys(self.base, user)
+            group.enter.append(os.open(user / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+            group.enter_agent.append(os.open(agent / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+        else:
+            for controller, base in self.base.items():
+                if (other := next((each for each in group.user if self.base[each] == base), None)) is not None:
+                    group.user[controller] = group.user[other]  # mounted together
+                    continue
+                if controller == "cpu":
+                    # Beside the other rooms' and the server's own, not below one group of all rooms: that has spent
+                    # its share where one room spins, and then each of the others waits for it.
+                    user = _make(group, base.with_name(f"{base.name}-{name}"))
+                    group.enter_agent.append(os.open(user / "tasks", os.O_WRONLY | os.O_CLOEXEC))
+                    user = _make(group, user / "user")
+                else:
+                    user = _make(group, base / name)
+                group.user[controller] = user
+                group.enter.append(os.open(user / "tasks", os.O_WRONLY | os.O_CLOEXEC))
+        if "memory" in group.user:
+            events = "memory.events" if self.version == 2 else "memory.oom_control"
+            group.oom = os.open(group.user["memory"] / events, os.O_RDONLY | os.O_CLOEXEC)
+            if self.version == 2:
+                with contextlib.suppress(OSError):  # there is no swap
+                    _write(group.user["memory"] / "memory.swap.max", "0")
+            else:
+                with contextlib.suppress(OSError):
+                    _write(group.user["memory"] / "memory.swappiness", "0")
+
+    def remove(self, group: Group) -> None:
+        """The room has ended. A group that a process is just leaving is removed with the next."""
+        if not group.remove():
+            self._left.append(group)
+
+    def close(self) -> None:
+        """All rooms have ended."""
+        for group in self._left:
+            group.remove()
+        for base in dict.fromkeys(self.base.values()):
+            _removed(base)
+
+
+def _make(group: Group, folder: Path) -> Path:
+    folder.mkdir()
+    group.folders.append(folder)
+    return folder
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(note: Path, name: str, own: Iterable[Path]) -> None:
+    """Removes the groups that an earlier server of this home has left: it holds the home's lock no more."""
+    bases = {parent / name for parent in own}
+    with contextlib.suppress(OSError):
+        bases |= {Path(line) for line in note.read_text().splitlines() if "cgroup" in line}
+    for base in bases:
+        if base.name == name:
+            for top in (base, *base.parent.glob(f"{name}-*")):
+                for folder, _, _ in os.walk(top, topdown=False):
+                    _removed(Path(folder))
+
+
+def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
+    """The group of version 2 in which rooms can have groups with controllers: ours if it is, else one above."""
+    needed = {"memory", "pids"}
+    if needed <= _words(own / "cgroup.controllers") and os.access(own / "cgroup.subtree_control", os.W_OK):
+        leaf = own / f"{name}-server"
+        with contextlib.suppress(OSError):
+            leaf.mkdir(exist_ok=True)
+            # A group with controllers below it holds no processes itself. Those of others are not ours to move.
+            mine = _own_processes()
+            pids = [int(word) for word in (own / "cgroup.procs").read_text().split()]
+            if set(pids) <= mine and trial:
+                _removed(leaf)
+                return own
+            if set(pids) <= mine:
+                for pid in pids:
+                    _write(leaf / "cgroup.procs", str(pid))
+                wanted = [f"+{each}" for each in CONTROLLERS if each in _words(own / "cgroup.controllers")]
+                _write(own / "cgroup.subtree_control", " ".join(wanted))
+                return own
+        _removed(leaf)
+    for above in (own, *own.parents):
+        if needed <= _words(above / "cgroup.subtree_control") and os.access(above, os.W_OK):
+            return above
+        if above == top:
+            break
+    return None
+
+
+def _own_processes() -> set[int]:
+    """This process and its children."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    return {os.getpid(), *(int(word) for word in children.read_text().split())}
+
+
+def _words(path: Path) -> set[str]:
+    try:
+        return set(path.read_text().split())
+    except OSError:
+        return set()
+
+
+def _write(path: Path, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _read(folder: Path | None, name: str) -> int | None:
+    if folder is None:
+        return None
+    try:
+        return int((folder / name).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _cpu_seconds(folder: Path | None) -> float | None:
+    if folder is None:
+        return None
+    with contextlib.suppress(OSError):
+        for line in (folder / "cpu.stat").read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name == "usage_usec":
+                return int(number) / 1e6
+    return None
+
+
+def _in_seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e9

@@ -1,0 +1,121 @@
+"""Ends rooms whose files take more of the disk than they may.
+
+No file system that Sandcove can count on limits a folder. So usage is measured: not at fixed times, but when the free
+space of the file system has changed, by a process of its own, and seldom where that takes long. A room can pass its
+limit by what it writes in between; no single file can, see RLIMIT_FSIZE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from sandcove.runtimes.local import measure
+from sandcove.runtimes.local.room import LocalRoom
+
+__all__ = ["DiskWatch"]
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the file system's free space, while rooms run."""
+STEP_BYTES = 64 * 1024 * 1024
+STEP_FILES = 5000
+"""By how much it must have changed to measure anew."""
+REST = 4
+"""So many times as long as it took, the next measurement waits."""
+SLACK = 16 * 1024 * 1024
+SLACK_FILES = 1000
+"""Bytes and files that a room may still add that was over its limit when it woke: to delete takes some."""
+LONGEST = 120.0
+"""Seconds for one measurement."""
+
+_log = logging.getLogger("sandcove.runtime")
+
+
+class DiskWatch:
+    """Watches the rooms of one server.
+
+    Args:
+        path: a folder of their file system.
+        rooms: gives those that there are.
+    """
+
+    def __init__(self, path: Path, rooms: Callable[[], Iterable[LocalRoom]]) -> None:
+        self._path = path
+        self._rooms = rooms
+        self._over: dict[str, tuple[int, int]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to watch."""
+        self._task = asyncio.ensure_future(self._watch())
+
+    async def close(self) -> None:
+        """Ends that."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _watch(self) -> None:
+        measured = (-1, -1)
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            rooms = [room for room in self._rooms() if room.limits.disk or room.limits.inodes]
+            free = os.statvfs(self._path)
+            now = (free.f_bfree * free.f_frsize, free.f_ffree)
+            if not rooms or (abs(now[0] - measured[0]) < STEP_BYTES and abs(now[1] - measured[1]) < STEP_FILES):
+                continue
+            measured, began = now, time.monotonic()
+            try:
+                await self._measure(rooms)
+            except (OSError, TimeoutError, msgspec.DecodeError) as error:
+                _log.warning("the disk usage of sandboxes could not be measured: %s", error)
+            await asyncio.sleep((time.monotonic() - began) * REST)
+
+    async def _measure(self, rooms: list[LocalRoom]) -> None:
+        question = {}
+        for number, room in enumerate(rooms):
+            pids = [] if room.group is None else room.group.pids()
+            question[str(number)] = (str(room.spec.folder), pids, *self._most(room))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", measure.__file__, stdin=PIPE, stdout=PIPE, env={}, cwd="/"
+        )
+        try:
+            async with asyncio.timeout(LONGEST):
+                output, _ = await process.communicate(msgspec.json.encode(question))
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        answer = msgspec.json.decode(output, type=dict[str, tuple[int, int]])
+        for number, room in enumerate(rooms):
+            if (used := answer.get(str(number))) is not None:
+                self._judge(room, *used)
+
+    def _most(self, room: LocalRoom) -> tuple[int, int]:
+        """Its limits; one that was over them when it woke may live as it is, so that its files can be deleted."""
+        disk, inodes = room.limits.disk or 0, room.limits.inodes or 0
+        size, files = self._over.get(room.spec.sandbox_id, (-SLACK, -SLACK_FILES))
+        return disk and max(disk, size + SLACK), inodes and max(inodes, files + SLACK_FILES)
+
+    def _judge(self, room: LocalRoom, size: int, files: int) -> None:
+        room.disk = (size, files)
+        disk, inodes, name = room.limits.disk or 0, room.limits.inodes or 0, room.spec.sandbox_id
+        if not (disk and size > disk) and not (inodes and files > inodes):
+            self._over.pop(name, None)
+            return
+        most_disk, most_inodes = self._most(room)
+        if (disk and size > most_disk) or (inodes and files > most_inodes):
+            what = f"{size:,} bytes of {disk:,}" if disk and size > disk else f"{files:,} files of {inodes:,}"
+            _log.warning("sandbox %s is over its limit of the disk: %s", name, what)
+            room.let_go(f"its files were more than its limit: {what}; delete some, or raise the limit")
+        self._over[name] = (size, files)
