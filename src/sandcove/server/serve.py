@@ -140,7 +140,7 @@ async def _serve(
         home.server_socket.unlink(missing_ok=True)
         await local.refuse()
         # On TCP connections are still taken: callers are told that it stops, and balancers see it.
-        await _calls_end(server, listeners, settings.stop_grace)
+        await _calls_end(server, sandboxes, listeners, settings.stop_grace)
         for listener in listeners[1:]:
             await listener.refuse()
         await previews.close()
@@ -159,12 +159,18 @@ async def _serve(
     _log.info("stopped")
 
 
-async def _calls_end(server: Server, listeners: Sequence[Listener], seconds: float) -> None:
-    """Returns when no call runs but leases, which only wait for the server's end, or after `seconds`."""
+async def _calls_end(server: Server, sandboxes: Sandboxes, listeners: Sequence[Listener], seconds: float) -> None:
+    """Returns when no call runs but leases, which only wait for the server's end, or after `seconds`.
+
+    Agents take calls for as long as some that come by the server run: these may need them to end.
+    """
+    loop = asyncio.get_running_loop()
+    over_at = loop.time() + seconds
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(over_at):
             while calls := {task for listener in listeners for task in listener.tasks} - server.leases:
                 await asyncio.wait(calls)
+            await sandboxes.quieten(over_at - loop.time())
 
 
 async def _stop_when_idle(
