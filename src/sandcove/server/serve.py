@@ -22,6 +22,7 @@ from sandcove.server.app import Server
 from sandcove.server.audit import Audit
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
+from sandcove.server.crowd import Crowd
 from sandcove.server.database import Database
 from sandcove.server.keys import Keys
 from sandcove.server.leftovers import clear_up
@@ -81,6 +82,7 @@ async def _serve(
     audit = Audit(home.audit_log)
     base = Base.of(settings.preview_url) if settings.preview_url else None
     previews = Previews(sandboxes, Ports(database), keys, home, base)
+    crowd = Crowd(settings.max_connections, in_clear=settings.tls_cert is None)
     server = Server(
         sandboxes,
         home,
@@ -90,6 +92,7 @@ async def _serve(
         tokens=tokens,
         audit=audit,
         previews=previews,
+        crowd=crowd,
     )
     loop = asyncio.get_running_loop()
     whole = asyncio.current_task()
@@ -108,7 +111,7 @@ async def _serve(
     try:
         # Before all else: what is wrong with them shall not cost the time of a start.
         tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
-        sockets = listen(settings.host, settings.port) if settings.host else []
+        sockets = [crowd.door(sock) for sock in listen(settings.host, settings.port)] if settings.host else []
         if sockets:
             loop.add_signal_handler(signal.SIGHUP, _reload, tls, settings)
         server.addresses = [url(sock, tls=tls is not None) for sock in sockets]
