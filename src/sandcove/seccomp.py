@@ -120,7 +120,12 @@ _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0x40000, 0xFFFFFFFF)
 """Plain, 32 bits, UNAME26, both, no random addresses (debuggers), and the question which it is."""
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_RLIMIT_CORE = 4
+"""It is 1, by which the kernel hands no core to a program of the host's; to set it seems to succeed."""
+
 _CALLS = {
+    "prlimit64": (302, 261),
+    "setrlimit": (160, 164),
     "ioctl": (16, 29),
     "socket": (41, 198),
     "socketpair": (53, 199),
@@ -129,7 +134,7 @@ _CALLS = {
     "personality": (135, 92),
     "clone3": (435, 435),
 }
-_OF_AGENTS = {"clone", "unshare"}
+_OF_AGENTS = {"clone", "unshare", "prlimit64", "setrlimit"}
 
 # Instructions of classic BPF: linux/filter.h, linux/bpf_common.h.
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06
@@ -179,9 +184,26 @@ def _sockets() -> bytes:
     )
 
 
+def _core() -> bytes:
+    """Of prlimit64: no other value for the limit of cores; to ask for it is allowed, if by nothing else but asking."""
+    return (
+        _argument(1)
+        + _step(_EQUAL, _RLIMIT_CORE, otherwise=4)
+        + _argument(2)
+        # A pointer to the new value: both halves are looked at.
+        + _step(_EQUAL, 0, otherwise=3)
+        + _step(_LOAD, _ARGUMENTS + 8 * 2 + 4)
+        + _step(_EQUAL, 0, otherwise=1)
+        + _step(_RETURN, _ALLOW)
+        + _fail(0)
+    )
+
+
 def _checks() -> dict[str, bytes]:
     terminal = b"".join(_step(_EQUAL, request, then=len(_TERMINAL) - place) for place, request in enumerate(_TERMINAL))
     return {
+        "prlimit64": _core(),
+        "setrlimit": _argument(0) + _step(_EQUAL, _RLIMIT_CORE, otherwise=1) + _fail(0) + _step(_RETURN, _ALLOW),
         "ioctl": _argument(1) + terminal + _step(_RETURN, _ALLOW) + _fail(errno.EPERM),
         "socket": _sockets(),
         "socketpair": _sockets(),

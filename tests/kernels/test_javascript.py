@@ -161,8 +161,23 @@ def test_an_interrupt_ends_what_shows_a_value(kernel: Driver) -> None:
 def test_a_promise_that_fails_is_the_cell_s_error_alone(kernel: Driver) -> None:
     cell = kernel.run("Promise.reject(new Error('rejected'))")
     assert cell.error is not None
-    assert (cell.error["evalue"], cell.error["lineNumber"], cell.stderr) == ("rejected", 1, "")
+    assert (cell.error["evalue"], cell.error["lineNumber"], cell.stderr) == ("rejected", 1, ""), cell.error
     assert kernel.run("1").stderr == ""
+
+
+def test_an_error_that_garbage_collection_met_has_its_lines(kernel: Driver) -> None:
+    """Bun writes the stack of an error by itself when a function on it is gone."""
+    lines = [
+        "let lost = () => new Error('kept')",
+        "let kept = lost(); lost = 0",
+        "globalThis.Bun?.gc(true)",
+        "throw kept",
+    ]
+    cell = kernel.run("\n".join(lines))
+    assert cell.error is not None
+    assert cell.error["lineNumber"] == 1, cell.error
+    first = cell.error["traceback"][1].strip()
+    assert first.startswith("at lost (cell ") and first.endswith(":1)"), cell.error
 
 
 def test_what_is_too_large_says_so(kernel: Driver) -> None:

@@ -214,6 +214,7 @@ def test_what_a_call_needs(method: str, path: str, scope: str) -> None:
         ("GET", "/v1/sandboxes/x/proxy/80/", "api"),
         ("POST", "/v1/sandboxes/x/ports", "api"),
         ("DELETE", "/v1/sandboxes/x/ports/80", "api"),
+        ("POST", "/v1/sandboxes/x/api/quiet", "life"),
         ("POST", "/v1/sandboxes/x/api/rest", "life"),
         ("DELETE", "/v1/sandboxes/x", "life"),
         ("POST", "/v1/sandboxes/x/wake", "life"),

@@ -34,6 +34,8 @@ schemathesis.serializer.alias("application/x-tar", "application/octet-stream")
 CALLS = int(os.environ.get("SANDCOVE_TEST_CALLS", "0"))
 BOX = "box"
 TENANT = "many"
+ENDING = ("/api/quiet", "/api/rest", "/api/refuse")
+"""After these a sandbox takes no call."""
 
 
 def read(name: str) -> Any:
@@ -153,7 +155,7 @@ class Target:
     def call(self, case: Case[Any], *, key: str | None) -> Response:
         """Makes it, and checks the answer."""
         on_agent = case.operation.path.startswith("/api/")
-        sandbox = "resting" if case.operation.path in ("/api/rest", "/api/refuse") else BOX
+        sandbox = "resting" if case.operation.path in ENDING else BOX
         base = f"{self.server.url}/v1/sandboxes/{sandbox}" if on_agent else self.server.url
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self.calls += 1
@@ -218,7 +220,7 @@ def test_an_answer_is_what_the_document_says(target: Target, label: str) -> None
             case.path_parameters = {name: there[name] for name in case.path_parameters}
             if "path" in case.query:
                 case.query = {**case.query, "path": there["path"]}
-        if operation.path in ("/api/rest", "/api/refuse"):
+        if operation.path in ENDING:
             target.ask("POST", "/v1/sandboxes", {"id": "resting"})
         statuses.add(target.call(tamed(case), key=target.key).status_code)
     assert statuses & {200, 201} or label in NEVER_BY_CHANCE, statuses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import time
@@ -17,7 +18,7 @@ import pytest
 from bench import processes
 from sandcove import Sandbox, get_sandbox
 from tests.server import let_in
-from tests.server.conftest import Serving, ask
+from tests.server.conftest import OnSocket, Serving, ask
 
 BEARER = {"Authorization": f"Bearer {let_in.KEY}"}
 Serve = Callable[..., Serving]
@@ -126,6 +127,74 @@ def test_what_does_not_end_in_time_is_cut(serving: Callable[..., Serving], calle
         raise http.client.HTTPException
     assert 0.5 <= time.monotonic() - before < 10
     assert server.process.wait(30) == 0
+
+
+@pytest.fixture
+def direct(serving: Callable[..., Serving]) -> Iterator[Callable[[float], tuple[Serving, http.client.HTTPResponse]]]:
+    """Makes a server, and on the socket of its sandbox's agent a command that has begun and waits for a line."""
+    made: list[OnSocket] = []
+
+    def make(grace: float) -> tuple[Serving, http.client.HTTPResponse]:
+        server = serving(grace)
+        get_sandbox("box", url=server.address, api_key=let_in.KEY).exec("mkfifo /workspace/go")
+        made.append(OnSocket(server.home / "run" / "box.sock"))
+        command = json.dumps({"command": "echo begun; read line < /workspace/go; echo got $line"})
+        made[-1].request("POST", "/api/execute/stream", command)
+        stream = made[-1].getresponse()
+        while b"begun" not in stream.readline():
+            pass
+        return server, stream
+
+    yield make
+    for caller in made:
+        caller.close()
+
+
+def test_direct_calls_may_end_and_no_other_begins(
+    direct: Callable[[float], tuple[Serving, http.client.HTTPResponse]],
+) -> None:
+    server, stream = direct(60)
+    with (server.home / "sandboxes/box/root/workspace/go").open("r+b", buffering=0) as go:
+        server.process.send_signal(signal.SIGTERM)
+        logged(server, "stopping")
+        until = time.monotonic() + 30
+        while (late := ask(server.home / "run" / "box.sock", "GET", "/api/ping")).status == 200:
+            assert time.monotonic() < until
+        assert (late.status, late.json["code"], late.json["begun"]) == (503, "CONTAINER_NOT_READY", False)
+        assert server.process.poll() is None
+        go.write(b"it\n")
+        rest = stream.read()
+    assert b"got it" in rest and b'"complete"' in rest
+    assert server.process.wait(30) == 0
+
+
+def test_a_direct_call_that_does_not_end_in_time_is_cut(
+    direct: Callable[[float], tuple[Serving, http.client.HTTPResponse]],
+) -> None:
+    server, stream = direct(1)
+    before = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert 1 <= time.monotonic() - before < 10
+    with pytest.raises(http.client.HTTPException):
+        while stream.readline():
+            pass
+        raise http.client.HTTPException
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look which process the agent is")
+def test_an_agent_that_does_not_answer_holds_nothing_up(serving: Callable[..., Serving]) -> None:
+    server = serving(1)
+    for name in ("box", "other"):
+        get_sandbox(name, url=server.address, api_key=let_in.KEY).exec("true")
+    for agent in processes.agents(processes.of_sandbox(server.home, "box")):
+        os.kill(agent, signal.SIGSTOP)
+    before = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    # The grace, and the five seconds in which an agent is to write down what it knows.
+    assert time.monotonic() - before < 10
+    assert processes.all_gone(server.home, within=10) == {}
 
 
 def test_a_second_signal_ends_it_at_once(serving: Callable[..., Serving], callers: Callable[[str], Caller]) -> None:

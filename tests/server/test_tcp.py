@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -47,15 +48,18 @@ def raw(address: str, data: bytes) -> bytes:
         return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost and its key."""
-    folder = tmp_path_factory.mktemp("tls")
+def make_certificate(folder: Path, kind: str) -> tuple[Path, Path]:
     cert, key = folder / "cert.pem", folder / "key.pem"
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    make = f"openssl req -x509 -newkey {kind} -nodes -days 2 -subj /CN=localhost"
     names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
     subprocess.run([*make.split(), *names], check=True, capture_output=True)
     return cert, key
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost and its key."""
+    return make_certificate(tmp_path_factory.mktemp("tls"), "ec -pkeyopt ec_paramgen_curve:P-256")
 
 
 @pytest.fixture
@@ -200,6 +204,62 @@ def test_tls(serve: Serve, certificate: tuple[Path, Path]) -> None:
     old.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises((ssl.SSLError, OSError)), socket.create_connection(("127.0.0.1", url.port)) as sock:
         old.wrap_socket(sock, server_hostname="localhost")
+
+
+def test_a_new_certificate_is_read_on_sighup(serve: Serve, tmp_path: Path) -> None:
+    cert, key = make_certificate(tmp_path, "ec -pkeyopt ec_paramgen_curve:P-256")
+    serving = serve("--host=127.0.0.1", "--port=0", f"--tls-cert={cert}", f"--tls-key={key}", program=GUESTS)
+    serving.wait_until_it_serves()
+    port = urlsplit(serving.address).port
+
+    def shown(server_name: str | None) -> str:
+        any_will_do = ssl.create_default_context()
+        any_will_do.check_hostname = False
+        any_will_do.verify_mode = ssl.CERT_NONE
+        with (
+            socket.create_connection(("127.0.0.1", port), 30) as sock,
+            any_will_do.wrap_socket(sock, server_hostname=server_name) as tls,
+        ):
+            return ssl.DER_cert_to_PEM_cert(tls.getpeercert(binary_form=True) or b"")
+
+    def reload() -> str:
+        serving.process.send_signal(signal.SIGHUP)
+        assert serving.process.stderr is not None
+        return next(line for line in serving.process.stderr if "tls_cert" in line)
+
+    first = cert.read_text()
+    trusting = ssl.create_default_context(cafile=str(cert))
+    with closing(http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=trusting)) as kept:
+        kept.request("GET", "/healthz")
+        assert kept.getresponse().read()
+        for kind in ("ec -pkeyopt ec_paramgen_curve:P-384", "rsa:2048"):
+            make_certificate(tmp_path, kind)
+            assert shown("localhost") == first
+            assert "was read again" in reload()
+            second = cert.read_text()
+            assert shown("localhost") == shown(None) == second != first
+            first = second
+        for broken, told in ((cert, "can't be used"), (key, "can't be used")):
+            whole = broken.read_bytes()
+            broken.write_text("nothing")
+            line = reload()
+            assert "stays in force" in line
+            assert told in line
+            assert "Traceback" not in line
+            broken.write_bytes(whole)
+            assert shown("localhost") == first
+        cert.unlink()
+        assert "can't be read" in reload()
+        assert shown(None) == first
+        kept.request("GET", "/healthz")  # on the connection of the first certificate
+        assert kept.getresponse().status == 200
+
+
+def test_sighup_without_a_certificate_ends_nothing(guests: Serving) -> None:
+    guests.process.send_signal(signal.SIGHUP)
+    assert guests.process.stderr is not None
+    assert any("no certificate" in line for line in guests.process.stderr)
+    assert over_tcp(guests.address, "GET", "/healthz").status == 200
 
 
 def wrong_tls(cert: Path, key: Path, folder: Path) -> Iterator[tuple[list[str], str]]:

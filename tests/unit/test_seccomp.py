@@ -15,8 +15,28 @@ from sandcove import seccomp
 ALLOW, KILL = "allow", "kill"
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 NUMBERS = {
-    "x86_64": {"read": 0, "ioctl": 16, "socket": 41, "clone": 56, "personality": 135, "unshare": 272, "clone3": 435},
-    "aarch64": {"read": 63, "ioctl": 29, "socket": 198, "clone": 220, "personality": 92, "unshare": 97, "clone3": 435},
+    "x86_64": {
+        "prlimit64": 302,
+        "setrlimit": 160,
+        "read": 0,
+        "ioctl": 16,
+        "socket": 41,
+        "clone": 56,
+        "personality": 135,
+        "unshare": 272,
+        "clone3": 435,
+    },
+    "aarch64": {
+        "prlimit64": 261,
+        "setrlimit": 164,
+        "read": 63,
+        "ioctl": 29,
+        "socket": 198,
+        "clone": 220,
+        "personality": 92,
+        "unshare": 97,
+        "clone3": 435,
+    },
 }
 THREAD = 0x3D0F00
 """The flags of pthread_create."""
@@ -55,6 +75,12 @@ ARGUMENTS = {
     ("ioctl", (0, 0x5412)): errno.EPERM,
     ("ioctl", (0, (7 << 32) + 0x5412)): errno.EPERM,
     ("ioctl", (0, 0x541C)): errno.EPERM,
+    ("prlimit64", (0, 4, 0, 1)): ALLOW,
+    ("prlimit64", (0, 4, 1, 0)): 0,
+    ("prlimit64", (0, 4, 1 << 32, 0)): 0,
+    ("prlimit64", (0, 7, 1, 0)): ALLOW,
+    ("setrlimit", (4, 1)): 0,
+    ("setrlimit", (7, 1)): ALLOW,
     ("personality", (0xFFFFFFFF,)): ALLOW,
     ("personality", (0x40000,)): ALLOW,
     ("personality", (0x400000,)): errno.EPERM,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -65,6 +66,7 @@ from sandcove.wire.models import (
     MakeFolder,
     MovePath,
     PathOnly,
+    Quiet,
     ReadAnswer,
     ReadFile,
     RenamePath,
@@ -79,6 +81,10 @@ from sandcove.wire.queries import FilePath, Heartbeat, PutFile
 
 __all__ = ["Agent"]
 
+OF_THE_SERVER = ("/api/activity", "/api/quiet", "/api/rest", "/api/refuse")
+"""Calls that are no use of the sandbox, and are answered while it falls asleep."""
+LONGEST_WAIT = 10**9
+"""Milliseconds."""
 _INLINE = 256 * 1024
 """Contents up to this many bytes are read and written on the loop; a thread costs more."""
 EVERY = (InvalidRequestError, ContainerNotReadyError, SandboxError)
@@ -101,6 +107,7 @@ class Agent:
     def __init__(self) -> None:
         self._busy = 0
         self._resting = False
+        self._calls_over = asyncio.Event()
         self._last = time.monotonic()
         self.app: ASGIApp = self._counted(application(self.routes()))
 
@@ -126,7 +133,7 @@ class Agent:
         """Notes when the sandbox was last in use; the question how long it has been idle is none."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope.get("path") in ("/api/activity", "/api/rest", "/api/refuse"):
+            if scope.get("path") in OF_THE_SERVER:
                 await app(scope, receive, send)
                 return
             if self._resting:
@@ -139,6 +146,8 @@ class Agent:
             finally:
                 self._busy -= 1
                 self._last = time.monotonic()
+                if not self._busy:
+                    self._calls_over.set()
 
         return counted
 
@@ -160,6 +169,18 @@ class Agent:
         """(ours, for the server) how many calls and processes run, and milliseconds since the last call ended."""
         idle = int((time.monotonic() - self._last) * 1000)
         return Json(Activity(busy=self._busy, idle=idle, processes=self.processes.running))
+
+    async def quiet(self, _: Request, spec: Quiet) -> Json[Success]:
+        """(ours, for the server) no call begins any more; answered when none runs, or ``within`` ms have passed."""
+        if not 0 <= spec.within <= LONGEST_WAIT:
+            raise InvalidRequestError(f"within is {spec.within} ms; give 0 to {LONGEST_WAIT}")
+        self._resting = True
+        if self._busy:
+            self._calls_over.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(spec.within / 1000):
+                    await self._calls_over.wait()
+        return Json(Success())
 
     async def rest(self, _: Request, spec: Rest) -> Json[Success]:
         """(ours, for the server) the sandbox is about to sleep: processes are asked to end, state is written down.
@@ -324,6 +345,7 @@ class Agent:
             Call("PUT", "/api/stdin", self.stdin, [FileSystemError]),
             Call("GET", "/api/ping", self.ping),
             Call("GET", "/api/activity", self.activity),
+            Call("POST", "/api/quiet", self.quiet),
             Call("POST", "/api/rest", self.rest, [ConflictError]),
             Call("POST", "/api/refuse", self.refuse),
             Call("POST", "/api/env", self.set_env, [SessionNotFoundError]),

@@ -33,6 +33,7 @@ from sandcove.trees import delete_tree
 __all__ = ["Command", "Shell"]
 
 BASH = "/bin/bash"
+_DAMAGED = f"{BASH} ended while it started; is the sandbox's /usr damaged?"
 SETTLE_MS = 1000
 KEEP_AFTER = 0.2
 """Seconds after a command, if no other follows, that the state is written to disk."""
@@ -230,7 +231,7 @@ class Shell:
         """Gives a prepared command to the shell; to a new one if this one has ended meanwhile."""
         running.launches += 1
         self._current = None
-        while True:
+        for _ in range(_LAUNCHES):
             if self._pid is None:
                 await self._start()
             try:
@@ -241,6 +242,8 @@ class Shell:
                 continue
             self._current = running
             break
+        else:
+            raise SandboxError(_DAMAGED)
         self._check = asyncio.get_running_loop().call_later(_CHECK_AFTER, self._check_on, running)
 
     def _prepare(
@@ -404,7 +407,9 @@ class Shell:
         loop.add_reader(status, self._on_status, status)
         self._exit = exit_
         exit_.add_done_callback(self._on_exit)
-        os.write(control, f". {self._run}/boot\n".encode())
+        # One that is no bash, or has none of its libraries, may have ended: `_on_exit` hears of it.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(control, f". {self._run}/boot\n".encode())
         if self.ended:
             # While it was started: `end` has not seen it.
             with contextlib.suppress(SandboxError):
@@ -427,7 +432,7 @@ class Shell:
         self._pid = None
         if self._ready is not None and not self._ready.done():
             # Whoever starts it has the command in hand.
-            self._ready.set_exception(SandboxError(f"{BASH} ended while it started; is the sandbox's /usr damaged?"))
+            self._ready.set_exception(SandboxError(_DAMAGED))
             return
         running = self._current
         if running is None or running.killed or running.begun:

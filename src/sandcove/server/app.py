@@ -36,6 +36,7 @@ from sandcove.server.auth import Authentication, as_local, caller_of
 from sandcove.server.caller import LOCAL
 from sandcove.server.checks import checked
 from sandcove.server.config import Settings
+from sandcove.server.crowd import Crowd
 from sandcove.server.documents import document_routes
 from sandcove.server.egress_calls import egress_routes
 from sandcove.server.health import health_routes
@@ -98,6 +99,7 @@ class Server:
         tokens: Tokens,
         audit: Audit,
         previews: Previews,
+        crowd: Crowd,
     ) -> None:
         self.keys = keys
         self.tokens = tokens
@@ -117,7 +119,7 @@ class Server:
         self.leases: set[asyncio.Task[Any]] = set()
         self._traffic = Counter({"in": 0, "out": 0})
         # What nobody will ask for is not counted: a server without a TCP listener starts without the library.
-        self.metrics = metrics_of(sandboxes, self._traffic) if settings.host else None
+        self.metrics = metrics_of(sandboxes, self._traffic, crowd) if settings.host else None
 
         def app(around: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
             return without_previews(application(self.routes(), around, audit.note, self._ended), previews.domain)

@@ -74,7 +74,7 @@ def needed_by_token(method: str, path: str, sandbox_id: str) -> str | None:
         return "api"
     if rest.startswith("/api/"):
         # The agent's part of falling asleep.
-        return "life" if rest in ("/api/rest", "/api/refuse") else "api"
+        return "life" if rest in ("/api/quiet", "/api/rest", "/api/refuse") else "api"
     return "life" if (method == "DELETE" and not rest) or rest in ("/wake", "/sleep", "/time-to-live") else None
 
 

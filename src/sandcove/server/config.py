@@ -151,6 +151,11 @@ class Settings:
         "the address or name to listen on over TCP, besides the Unix socket; `::` is all of IPv6 and IPv4",
     ] = ""
     port: Annotated[int, _integer(0, 65535), "the port of `host`; 0: one that is free"] = 7420
+    max_connections: Annotated[
+        int,
+        _integer(1, 1_000_000),
+        "connections over TCP at once, at most a quarter of the files that the process may have open",
+    ] = 4096
     tls_cert: Annotated[Path | None, PATH, "the certificate for TLS, with its chain, in PEM"] = None
     tls_key: Annotated[Path | None, PATH, "the key of `tls_cert`, if that file does not have it"] = None
     preview_url: Annotated[

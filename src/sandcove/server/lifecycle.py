@@ -36,7 +36,7 @@ from sandcove.wire.clock import timestamp
 from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.keys import Limits
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
-from sandcove.wire.models import CreateSandbox, Rest, SandboxInfo
+from sandcove.wire.models import CreateSandbox, Quiet, Rest, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
 __all__ = ["UNNAMED", "Sandbox", "Sandboxes"]
@@ -45,7 +45,6 @@ UNNAMED = (SecurityError, SandboxNotFoundError)
 """What a call may end in that names no sandbox of its caller."""
 
 NO_LIMITS = Limits()
-
 _log = logging.getLogger("sandcove.server")
 
 
@@ -383,6 +382,18 @@ class Sandboxes:
         sandbox.record.last_active_at = timestamp()
         sandbox.record.note = note
         self._registry.put(sandbox.record)
+
+    async def quieten(self, seconds: float) -> None:
+        """Returns when no call runs in any sandbox, or after so long. From here on none begins.
+
+        Callers on this machine call agents directly, so only those know.
+        """
+
+        async def one(sandbox: Sandbox) -> None:
+            with contextlib.suppress(SandboxError):  # it is ending, or does not answer
+                await ask(sandbox.socket, "POST", "/api/quiet", Quiet(within=int(seconds * 1000)), seconds)
+
+        await asyncio.gather(*(one(each) for each in self.running()))
 
     async def close(self) -> None:
         """Before the server ends: anonymous sandboxes are destroyed, the others put to sleep."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
+    from sandcove.server.crowd import Crowd
     from sandcove.server.lifecycle import Sandboxes
 
 __all__ = ["Metrics", "metrics_of"]
@@ -17,23 +18,24 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 STATES = ("starting", "running", "sleeping", "asleep", "destroying")
 
 
-def metrics_of(sandboxes: Sandboxes, traffic: Counts[str]) -> Metrics | None:
+def metrics_of(sandboxes: Sandboxes, traffic: Counts[str], crowd: Crowd) -> Metrics | None:
     """The server's metrics; None where prometheus-client is not installed."""
     try:
         import prometheus_client  # noqa: F401 - looks whether it is there
     except ImportError:
         return None
-    return Metrics(sandboxes, traffic)
+    return Metrics(sandboxes, traffic, crowd)
 
 
 class Metrics:
     """Requests are counted as they end; the rest is read when it is asked for."""
 
-    def __init__(self, sandboxes: Sandboxes, traffic: Counts[str]) -> None:
+    def __init__(self, sandboxes: Sandboxes, traffic: Counts[str], crowd: Crowd) -> None:
         from prometheus_client import CollectorRegistry, Counter, Histogram
 
         self._sandboxes = sandboxes
         self._traffic = traffic
+        self._crowd = crowd
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._requests = Counter(
@@ -70,6 +72,10 @@ class Metrics:
         yield states
         for what, number in self._sandboxes.counts.items():
             yield CounterMetricFamily(f"sandcove_sandboxes_{what}", f"Sandboxes that were {what}.", value=number)
+        yield GaugeMetricFamily("sandcove_connections", "Connections over TCP.", value=len(self._crowd))
+        yield CounterMetricFamily(
+            "sandcove_connections_refused", "Connections over TCP that were too many.", value=self._crowd.refused
+        )
         relayed = CounterMetricFamily(
             "sandcove_relay_bytes", "Bytes of bodies relayed to sandboxes.", labels=["direction"]
         )

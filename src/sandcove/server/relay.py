@@ -39,18 +39,18 @@ _HOP_BY_HOP = frozenset(
 )
 
 
-async def ask(path: Path, method: str, target: str, body: Any = None) -> Any:
+async def ask(path: Path, method: str, target: str, body: Any = None, within: float = ASK_TIMEOUT) -> Any:
     """One question to the agent at the socket `path`; gives the decoded JSON answer.
 
     Raises:
-        ContainerNotReadyError: it does not answer, or not within five seconds.
+        ContainerNotReadyError: it does not answer, or not `within` so many seconds.
         SandboxError: its answer is an error.
     """
     try:
-        async with asyncio.timeout(ASK_TIMEOUT):
+        async with asyncio.timeout(within):
             return await _ask(path, method, target, body)
     except TimeoutError:
-        raise ContainerNotReadyError(f"the sandbox's agent did not answer within {ASK_TIMEOUT:g} s") from None
+        raise ContainerNotReadyError(f"the sandbox's agent did not answer within {within:g} s") from None
 
 
 async def _ask(path: Path, method: str, target: str, body: Any) -> Any:

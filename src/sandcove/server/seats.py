@@ -74,7 +74,8 @@ class Seats:
             tried.add(found)
             # Nobody wakes it just now, or it would be in use; so its turn is had without waiting for a seat.
             with contextlib.suppress(SandboxNotFoundError):
-                await self._sleep(found, int(LEAST_IDLE * 1000))
+                # Less than a second: its agent reckons from another moment, and that one would not sleep but the next.
+                await self._sleep(found, int(LEAST_IDLE * 900))
 
     async def _least_recently_used(self, sandboxes: list[Sandbox]) -> Sandbox | None:
         """Callers on this machine use sandboxes directly, so the agents are asked, but only those that it can be.

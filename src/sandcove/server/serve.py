@@ -10,8 +10,10 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandcove.asgi import Listener, prepare, run
+from sandcove.errors import InvalidRequestError
 from sandcove.home import Home
 from sandcove.linux import BACKLOG
 from sandcove.runtimes.local.runtime import LocalRuntime
@@ -20,6 +22,7 @@ from sandcove.server.app import Server
 from sandcove.server.audit import Audit
 from sandcove.server.caller import LOCAL
 from sandcove.server.config import Settings
+from sandcove.server.crowd import Crowd
 from sandcove.server.database import Database
 from sandcove.server.egress.outlets import Outlets
 from sandcove.server.keys import Keys
@@ -31,11 +34,14 @@ from sandcove.server.preview.api import ApiConnection
 from sandcove.server.preview.previews import Previews
 from sandcove.server.reaper import end_lives, reap, wait_until_idle
 from sandcove.server.registry import Registry
-from sandcove.server.tcp import listen, tls_context, url
+from sandcove.server.tcp import listen, read_again, tls_context, url
 from sandcove.server.tokens import Tokens, read_secret
 from sandcove.trees import delete_tree
 from sandcove.wire.limits import NO_LIMITS
 from sandcove.wire.preview import Base
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["serve"]
 
@@ -82,6 +88,7 @@ async def _serve(
     audit = Audit(home.audit_log)
     base = Base.of(settings.preview_url) if settings.preview_url else None
     previews = Previews(sandboxes, Ports(database), keys, home, base)
+    crowd = Crowd(settings.max_connections, in_clear=settings.tls_cert is None)
     server = Server(
         sandboxes,
         home,
@@ -91,6 +98,7 @@ async def _serve(
         tokens=tokens,
         audit=audit,
         previews=previews,
+        crowd=crowd,
     )
     loop = asyncio.get_running_loop()
     whole = asyncio.current_task()
@@ -109,7 +117,9 @@ async def _serve(
     try:
         # Before all else: what is wrong with them shall not cost the time of a start.
         tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
-        sockets = listen(settings.host, settings.port) if settings.host else []
+        sockets = [crowd.door(sock) for sock in listen(settings.host, settings.port)] if settings.host else []
+        if sockets:
+            loop.add_signal_handler(signal.SIGHUP, _reload, tls, settings)
         server.addresses = [url(sock, tls=tls is not None) for sock in sockets]
         await clear_up(home)
         await runtime.start()
@@ -146,7 +156,7 @@ async def _serve(
         home.server_socket.unlink(missing_ok=True)
         await local.refuse()
         # On TCP connections are still taken: callers are told that it stops, and balancers see it.
-        await _calls_end(server, listeners, settings.stop_grace)
+        await _calls_end(server, sandboxes, listeners, settings.stop_grace)
         for listener in listeners[1:]:
             await listener.refuse()
         await previews.close()
@@ -166,12 +176,30 @@ async def _serve(
     _log.info("stopped")
 
 
-async def _calls_end(server: Server, listeners: Sequence[Listener], seconds: float) -> None:
-    """Returns when no call runs but leases, which only wait for the server's end, or after `seconds`."""
+async def _calls_end(server: Server, sandboxes: Sandboxes, listeners: Sequence[Listener], seconds: float) -> None:
+    """Returns when no call runs but leases, which only wait for the server's end, or after `seconds`.
+
+    Agents take calls for as long as some that come by the server run: these may need them to end.
+    """
+    loop = asyncio.get_running_loop()
+    over_at = loop.time() + seconds
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(over_at):
             while calls := {task for listener in listeners for task in listener.tasks} - server.leases:
                 await asyncio.wait(calls)
+            await sandboxes.quieten(over_at - loop.time())
+
+
+def _reload(tls: SSLContext | None, settings: Settings) -> None:
+    if tls is None or settings.tls_cert is None:
+        _log.info("told to read again what may change, but there is no certificate")
+        return
+    try:
+        read_again(tls, settings.tls_cert, settings.tls_key)
+    except (InvalidRequestError, OSError) as error:
+        _log.error("the certificate from before stays in force: %s", error)
+    else:
+        _log.info("tls_cert %s was read again", settings.tls_cert)
 
 
 async def _stop_when_idle(

@@ -10,9 +10,9 @@ from sandcove.errors import InvalidRequestError
 from sandcove.linux import BACKLOG
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
+    from ssl import SSLContext, SSLObject
 
-__all__ = ["listen", "tls_context", "url"]
+__all__ = ["listen", "read_again", "tls_context", "url"]
 
 # A peer that has vanished is noticed within a minute, whether something was to be sent to it or not.
 _VANISHED = (
@@ -92,3 +92,20 @@ def tls_context(cert: Path, key: Path | None) -> SSLContext:
             message = f"tls_cert {cert} with tls_key {key or cert} can't be used: no certificate and key in PEM"
         raise InvalidRequestError(f"{message} ({error.reason or error})") from None
     return context
+
+
+def read_again(context: SSLContext, cert: Path, key: Path | None) -> None:
+    """Has new connections to a listener with this context get what is in these files now.
+
+    A context that were to load another certificate would keep the one before too, if that one's key is of another kind,
+    and give it to who prefers that. So the new one has a context of its own.
+
+    Raises:
+        InvalidRequestError: as `tls_context`; what was read before stays in force.
+    """
+    fresh = tls_context(cert, key)
+
+    def change(connection: SSLObject, _name: str | None, _context: SSLContext) -> None:
+        connection.context = fresh
+
+    context.sni_callback = change  # called whether the peer names a server or not

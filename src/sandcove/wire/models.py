@@ -36,6 +36,7 @@ __all__ = [
     "ProcessLogs",
     "ProcessOptions",
     "ProcessStatus",
+    "Quiet",
     "ReadAnswer",
     "ReadFile",
     "RenamePath",
@@ -368,6 +369,12 @@ class WaitForPort(Request):
     port: int
     timeout: int | None = None
     process_id: str | None = None
+
+
+class Quiet(Request):
+    """(ours, from the server) ``POST /api/quiet``: no call begins any more, those that run have `within` ms to end."""
+
+    within: int
 
 
 class Rest(Request):

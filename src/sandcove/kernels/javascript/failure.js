@@ -4,8 +4,13 @@ const CELL = /\bcell (\d+):(\d+)/;
 const CELL_FILE = /^cell-(\d+)$/;
 const NOT_THE_USER_S = /^(?:node|bun|native|internal|evalmachine)|\[eval\d*\]|%5Beval%5D|^\[(?:native code|unknown)\]$/;
 
+const WRITTEN = /^\s*at (?:(.*) \()?(.+):(\d+):(\d+)\)?$/;
+
+let lineOf = () => undefined;
+
 // From here on the stack of every error names cells and the user's own lines, and none of this program.
 function takeOverStacks(sourceLine) {
+  lineOf = sourceLine;
   Error.prepareStackTrace = (error, sites) => {
     const lines = [headline(error)];
     for (const site of sites) {
@@ -28,12 +33,32 @@ function headline(error) {
   return message ? `${name}: ${message}` : name;
 }
 
-// The frames of a stack that are the user's.
+// The frames of a stack that are the user's. Of an error that is there when it collects garbage Bun writes the stack by
+// itself, as the rest of this program is not asked.
 function frames(stack) {
-  return Array.from(stack.split("\n").filter((line) => /^\s*at /.test(line)), (text) => {
+  const found = [];
+  for (const text of stack.split("\n")) {
+    if (!/^\s*at /.test(text)) continue;
     const cell = CELL.exec(text);
-    return cell ? { text, cell: Number(cell[1]), line: Number(cell[2]) } : { text };
-  });
+    const written = cell ? null : WRITTEN.exec(text);
+    if (cell) {
+      found.push({ text, cell: Number(cell[1]), line: Number(cell[2]) });
+    } else if (!written) {
+      found.push({ text });
+    } else if (!NOT_THE_USER_S.test(written[2])) {
+      found.push(fromCell(written) ?? { text });
+    }
+  }
+  return found;
+}
+
+function fromCell([, name, file, row, column]) {
+  const cell = CELL_FILE.exec(file);
+  if (!cell) return undefined;
+  const number = Number(cell[1]), line = lineOf(number, Number(row), Number(column));
+  const place = `cell ${number}${line === undefined ? "" : `:${line}`}`;
+  const text = name && name !== "<anonymous>" ? `    at ${name} (${place})` : `    at ${place}`;
+  return { text, cell: number, line };
 }
 
 function nameOf(error) {
