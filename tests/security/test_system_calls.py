@@ -90,7 +90,7 @@ def test_a_call_of_a_32_bit_program_ends_the_process(cell: Sandbox) -> None:
 
 
 def test_no_core_is_handed_to_the_host(cell: Sandbox) -> None:
-    """The kernel starts the host's program for cores, as the host's root, unless the limit is 1: it can't be changed."""
+    """Unless the limit is 1 the kernel starts the host's program for cores, as the host's root."""
     change = "import resource as r; r.setrlimit(r.RLIMIT_CORE, (0, 0)); print(r.getrlimit(r.RLIMIT_CORE))"
     assert cell.exec(["python3", "-c", change]).stdout == "(1, 1)\n"
     assert cell.exec("ulimit -c 0 && ulimit -n 100 && ulimit -n").stdout == "100\n", (
