@@ -99,6 +99,7 @@ def test_between_cells_it_does_nothing(any_python: Driver) -> None:
     assert any_python.run("2").result["text"] == "2"
 
 
+@pytest.mark.alone
 def test_it_may_come_at_any_moment_of_short_cells(any_python: Driver) -> None:
     """Hundreds of signals over hundreds of cells: each gives a result or `KeyboardInterrupt`, and none is lost."""
     any_python.run("x = 0")

@@ -109,7 +109,10 @@ class Load:
 
     def _visit(self, _: Known) -> None:
         try:
-            assert visit(self._url).body == b"index"
+            answer = visit(self._url)
+            if answer.status == 503:
+                raise ServiceUnavailableError(answer.body.decode())
+            assert answer.body == b"index"
         except (OSError, http.client.HTTPException) as error:
             raise SandboxNetworkError(str(error)) from None
 

@@ -92,6 +92,7 @@ class Seats:
                 return first
             else:
                 asked.add(first)
+                before = time.monotonic()
                 try:
                     activity = await ask(first.socket, "GET", "/api/activity")
                 except SandboxError:
@@ -99,7 +100,7 @@ class Seats:
                 if activity["busy"]:
                     sandboxes.remove(first)
                 else:
-                    first.was_used(time.monotonic() - activity["idle"] / 1000)
+                    first.was_used(before - activity["idle"] / 1000)
         return None
 
 
