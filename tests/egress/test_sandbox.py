@@ -123,7 +123,7 @@ PROGRAMS = {
     "http of Node.js": "node -e \"require('http').get('{url}/hello', r => r.pipe(process.stdout))\"",
     "pip": "pip install -q --no-input --index-url {url}/simple --trusted-host {name} --target /tmp/t tiny-thing && "
     "PYTHONPATH=/tmp/t python3 -c \"import tiny_thing; print('hello from outside', tiny_thing.word)\"",
-    "git": "git clone -q {url}/repo.git /tmp/clone && cat /tmp/clone/README && echo hello from outside",
+    "git": "git clone -q {url}/repo.git /tmp/cloned && cat /tmp/cloned/README && echo hello from outside",
 }
 
 
@@ -142,7 +142,7 @@ def test_programs_find_the_way_by_themselves(box: Sandbox, mirror: int, program:
     assert box.get_egress_log()[-1].verdict == "allowed"
     # The same where it may not:
     box.set_egress("none")
-    ran = box.exec("rm -rf /tmp/t /tmp/clone; " + PROGRAMS[program].format(url=f"http://{NAME}:{mirror}", name=NAME))
+    ran = box.exec("rm -rf /tmp/t /tmp/cloned; " + PROGRAMS[program].format(url=f"http://{NAME}:{mirror}", name=NAME))
     assert "hello from outside" not in ran.stdout
     assert box.get_egress_log()[-1].verdict == "refused"
 

@@ -100,7 +100,7 @@ else:
 
 def test_a_file_longer_than_memory(home: Path) -> None:
     """Its size costs the sandbox nothing; who reads it must not have to find the memory for it."""
-    with Sandbox("longer-than-memory") as sandbox:
+    with Sandbox("longer-than-memory", limits={"disk": 0}) as sandbox:
         try:
             sandbox.exec("truncate -s 64G /tmp/sparse; head -c 1000000 /dev/zero > /tmp/short")
 
