@@ -62,6 +62,8 @@ def test_cancelling_a_task_ends_its_command(home: object, way: str) -> None:
                 second.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await second
+                # By way of a server its end reaches the agent as soon as a call that is made now.
+                await watcher.exec("true")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

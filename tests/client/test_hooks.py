@@ -179,6 +179,7 @@ def test_hooks_may_be_coroutines(home: object) -> None:
     assert seen == ["echo 1", "1\n", 0, "echo 2", "2\n", 0]
 
 
+@pytest.mark.local("its key is made up")
 def test_the_log_tells_of_each_command_and_of_no_secret(
     make_sandbox: MakeSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -218,6 +218,7 @@ def test_a_server_that_ends_is_started_by_the_next_call(fresh_home: Path, end: s
         box.destroy()
 
 
+@pytest.mark.local("it starts a server of its own")
 def test_a_server_that_can_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANDCOVE_HOME", "/tmp/" + "x" * 60)
     with pytest.raises(HostUnsupportedError, match="too long for the Unix sockets"):
