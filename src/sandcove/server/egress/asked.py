@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from sandcove.server.preview.head import Headers, Refused, Request, fields, request_line
-from sandcove.server.preview.rewrite import HOP_BY_HOP
+from sandcove.server.preview.rewrite import HOP_BY_HOP, framing
 from sandcove.wire.egress import canonical_host
 
 __all__ = ["Asked", "Onward", "authority", "parse"]
@@ -91,14 +91,7 @@ class Onward:
             if name in HOP_BY_HOP or name in (b"content-length", b"host") or name in request.connection:
                 continue
             lines.append(b"%b: %b\r\n" % (name, value))
-        if b"te" in request.connection and b"trailers" in (request.get(b"te") or b"").lower():
-            lines.append(b"te: trailers\r\nconnection: te\r\n")
-        if request.upgrade is not None:
-            lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade)
-        if request.length is None:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        elif request.length or request.get(b"content-length") is not None:
-            lines.append(b"content-length: %d\r\n" % request.length)
+        lines += framing(request)
         return b"".join([*lines, b"\r\n"])
 
     def answer_value(self, name: bytes, value: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Protocol
 from sandcove.server.preview.head import Headers, Request, Response
 from sandcove.wire.preview import KEY
 
-__all__ = ["HOP_BY_HOP", "Heads", "Origin", "answer_head", "interim_head", "trailers"]
+__all__ = ["HOP_BY_HOP", "Heads", "Origin", "answer_head", "framing", "interim_head", "trailers"]
 
 # RFC 9110, section 7.6.1, and what goes with it.
 HOP_BY_HOP = frozenset(
@@ -59,6 +59,20 @@ class Heads(Protocol):
         """The value of an answer's header, as the caller gets it."""
 
 
+def framing(request: Request) -> list[bytes]:
+    """What a head that is passed on says of the connection and of its body's end: made anew, never copied."""
+    lines = []
+    if b"te" in request.connection and b"trailers" in (request.get(b"te") or b"").lower():
+        lines.append(b"te: trailers\r\nconnection: te\r\n")
+    if request.upgrade is not None:
+        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade)
+    if request.length is None:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    elif request.length or request.get(b"content-length") is not None:
+        lines.append(b"content-length: %d\r\n" % request.length)
+    return lines
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a request came from and goes to.
@@ -100,14 +114,7 @@ class Origin:
                 else:
                     continue
             lines.append(b"%b: %b\r\n" % (name, value))
-        if b"te" in request.connection and b"trailers" in (request.get(b"te") or b"").lower():
-            lines.append(b"te: trailers\r\nconnection: te\r\n")
-        if request.upgrade is not None:
-            lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade)
-        if request.length is None:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        elif request.length or request.get(b"content-length") is not None:
-            lines.append(b"content-length: %d\r\n" % request.length)
+        lines += framing(request)
         host = self.host or request.host or f"localhost:{self.port}"
         ours = {
             "x-forwarded-for": self.peer,
