@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +24,19 @@ def interrupted(python: Driver, code: str) -> Cell:
             python.interrupt()
 
     return python.run(code, on_event=on_event, within=20)
+
+
+def children(pid: int) -> list[str]:
+    """Those of its main thread that live."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [child for child in found if "\nState:\tZ" not in status(child)]
+
+
+def status(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "\nState:\tZ"
 
 
 def test_a_cell_that_often_returns_to_the_loop_is_interrupted_wherever_it_is(any_python: Driver) -> None:
@@ -124,6 +141,80 @@ def test_it_may_come_at_any_moment_of_short_cells(any_python: Driver) -> None:
     os.kill(int(noise.result["text"]), signal.SIGKILL)
     assert wrong > 0
     assert any_python.run("print('over')").stdout == "over\n"
+
+
+def test_results_after_interrupted_ones_are_acknowledged(any_python: Driver) -> None:
+    """Thousands of signals while results are noted, sent and waited for: none is waited for that was not sent."""
+    code = """
+caught = 0
+while caught < 3000:
+    try:
+        while True: display(caught)
+    except KeyboardInterrupt:
+        caught += 1
+"""
+    over = threading.Event()
+
+    def disturb() -> None:
+        while not over.wait(random.random() / 2000):
+            os.kill(any_python.pid, signal.SIGINT)
+
+    noise = threading.Thread(target=disturb)
+    noise.start()
+    try:
+        any_python.run(code)
+    finally:
+        over.set()
+        noise.join()
+    assert any_python.run("display(1)\nprint('over')", within=10).stdout == "over\n"
+
+
+IN_A_FINALIZER = """
+class Slow:
+    def __del__(self):
+        print('now')
+        while True: pass
+Slow()
+while True: pass
+"""
+IN_A_CALLBACK = """
+import asyncio, time
+asyncio.get_event_loop().call_soon(lambda: (print('now'), time.sleep(60)))
+await asyncio.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("code", [IN_A_FINALIZER, IN_A_CALLBACK])
+def test_once_is_enough(any_python: Driver, code: str) -> None:
+    """Also where it is raised in what nobody hears it from, or can't be raised at once."""
+
+    def on_event(kind: str, value: Any) -> None:
+        if kind == "stdout" and "now" in value:
+            os.kill(any_python.pid, signal.SIGINT)
+
+    cell = any_python.run(code, on_event=on_event, within=10)
+    assert cell.error is not None
+    assert cell.error["ename"] == "KeyboardInterrupt"
+    assert cell.stderr == ""
+
+
+def test_a_program_that_is_just_being_started_ends_too(any_python: Driver) -> None:
+    """The signal comes before the program's process is there: the kernel passes it on."""
+    any_python.run("import subprocess")
+    for n in range(60):
+        timer = threading.Timer(n % 40 / 20_000, any_python.interrupt)
+
+        def on_event(kind: str, value: Any, timer: threading.Timer = timer) -> None:
+            if kind == "stdout" and "now" in value:
+                timer.start()
+
+        cell = any_python.run("print('now', flush=True)\nsubprocess.run(['sleep', '1012'])", on_event=on_event)
+        timer.join()
+        assert cell.error is not None
+        deadline = time.monotonic() + 5
+        while (left := children(any_python.pid)) and time.monotonic() < deadline:
+            pass
+        assert not left, n
 
 
 def test_the_users_own_reaction_lasts_for_its_cell(any_python: Driver) -> None:

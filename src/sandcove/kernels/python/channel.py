@@ -56,7 +56,7 @@ class Channel:
         self._socket = socket.socket(fileno=high(channel_fd))
         self._socket.settimeout(None)  # whatever `socket.setdefaulttimeout` says
         self._acks = high(acks_fd)
-        os.set_blocking(self._acks, True)
+        os.set_blocking(self._acks, False)
         self._wanted = self._caught_up = 0
         self._given: list[bytes] = []
         self._buffer.clear()
@@ -126,8 +126,14 @@ class Channel:
         if not self.is_ours():
             return
         with self._lock:
-            self._wanted += 1
-            self._send(message)
+            # An interrupt between the two would leave one to wait for that nobody has been asked for.
+            self._interrupts.hold()
+            try:
+                self._wanted += 1
+                self._send(message)
+            finally:
+                self._interrupts.release()
+        self._interrupts.after()
 
     @property
     def asked(self) -> bool:
@@ -168,6 +174,8 @@ class Channel:
                 end()
             if len(self._given) > 1000:
                 self._given[:] = [b"".join(self._given)]
+        except BlockingIOError:
+            pass  # a nested call, by a signal handler or a finalizer, has read it meanwhile
         except OSError:
             end()
         finally:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
-import threading
 import traceback
 from collections.abc import Coroutine
 from types import FrameType
@@ -28,6 +26,7 @@ class Loop:
 
     def __init__(self, channel: Channel, interrupts: Interrupts) -> None:
         self._channel = channel
+        self._interrupts = interrupts
         interrupts.instead = self._interrupt
         self._loop: Any = None
         self._task: asyncio.Task[Any] | None = None
@@ -102,9 +101,7 @@ class Loop:
         self._loop.call_soon_threadsafe(self._cancel, task)
         if not self._is_insisting:
             self._is_insisting = True
-            timer = threading.Timer(_PATIENCE, self._insist, (task,))
-            timer.daemon = True
-            timer.start()
+            self._interrupts.later(_PATIENCE, self._insist, task)
         return True
 
     def _cancel(self, task: Any) -> None:
@@ -115,7 +112,7 @@ class Loop:
         if self._is_insisting and self._task is task:
             self._is_insisting = False
             self._insisted = task
-            _thread.interrupt_main()
+            self._interrupts.again()
 
     def _new_task(self, loop: Any, coroutine: Any, **options: Any) -> Any:
         import asyncio
