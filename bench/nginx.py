@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,11 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.debian import program
 from bench.harness import UnavailableError
 
 __all__ = ["nginx", "nginx_or_none"]
-
-CACHE = Path(__file__).parents[1] / ".cache" / "debian"
 
 # It speaks HTTP/1.1 with kept connections to the service, as we do, and says who asks; it stores no body on the disk.
 _CONFIG = """
@@ -64,7 +61,7 @@ def nginx(upstream: str, inside: int | None = None) -> Iterator[int]:
     Raises:
         UnavailableError: there is no nginx here.
     """
-    program = _program()
+    nginx_program = program("nginx", "-v")
     with (
         tempfile.TemporaryDirectory(prefix="nginx-", dir="/tmp") as folder,
         socket.create_server(("127.0.0.1", 0), backlog=1024) as listener,
@@ -72,7 +69,7 @@ def nginx(upstream: str, inside: int | None = None) -> Iterator[int]:
         port = listener.getsockname()[1]
         config = Path(folder, "nginx.conf")
         config.write_text(_CONFIG.format(folder=folder, upstream=upstream, port=port))
-        line = [str(program), "-p", folder, "-c", str(config), "-e", f"{folder}/error.log"]
+        line = [str(nginx_program), "-p", folder, "-c", str(config), "-e", f"{folder}/error.log"]
         if inside is not None:
             line = ["nsenter", f"--net=/proc/{inside}/ns/net", *line]
         inherited = os.environ | {"NGINX": f"{listener.fileno()};"}
@@ -88,44 +85,10 @@ def nginx(upstream: str, inside: int | None = None) -> Iterator[int]:
 def nginx_or_none(upstream: str, inside: int | None = None) -> Iterator[int | None]:
     """The same; None, and a line that says why, when there is none here."""
     try:
-        _program()
+        program("nginx", "-v")
     except UnavailableError as error:
         print(f"left out, nginx can't be had here: {error}", file=sys.stderr)
         yield None
         return
     with nginx(upstream, inside) as port:
         yield port
-
-
-def _program() -> Path:
-    """The machine's own, else that of Debian's package, unpacked in the checkout's cache: nothing is installed."""
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-    if found is not None:
-        return Path(found)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    folder = CACHE / "nginx"
-    with open(CACHE / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            half_done = CACHE / "nginx.half-done"
-            shutil.rmtree(half_done, ignore_errors=True)
-            half_done.mkdir()
-            _unpack("nginx", half_done)
-            half_done.rename(folder)
-    return folder / "usr" / "sbin" / "nginx"
-
-
-def _unpack(package: str, folder: Path) -> None:
-    steps = [
-        ["apt-get", "download", "-q", package],
-        ["sh", "-c", "exec dpkg-deb -x ./*.deb ."],
-        ["./usr/sbin/nginx", "-v"],
-    ]
-    for line in steps:
-        try:
-            done = subprocess.run(line, check=False, cwd=folder, capture_output=True, text=True, timeout=120)
-        except OSError as error:
-            raise UnavailableError(f"install it; this is no Debian whose package could be unpacked: {error}") from None
-        if done.returncode != 0:
-            told = f"{done.stdout}{done.stderr}"[-500:]
-            raise UnavailableError(f"install it, or run `apt-get update`; `{' '.join(line)}` failed:\n{told}")
