@@ -123,7 +123,7 @@ _CALLS: dict[str, dict[str, tuple[int, int]]] = {
 _KNOWN = {number: (name, kind) for name, (number, kind) in _CALLS.get(platform.machine(), {}).items()}
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
-_MADE_UP = re.compile(r"[0-9a-f]{12,}|(?<=new-)\d+|(?<=secret\.)\d+|\[\d+\]|/proc/\d+")
+_MADE_UP = re.compile(r"[0-9a-f]{12,}|\[\d+\]|/proc/\d+")
 
 CAN_TRACE = bool(_KNOWN)
 """The numbers of this machine's system calls are known here."""
@@ -259,7 +259,7 @@ class Tracer:
 
     def _step(self, name: str, kind: int, arguments: list[int]) -> str | None:
         """The call in words; None if it changes nothing that others see."""
-        if name == "open" and not arguments[1] & _WRITES or name == "openat" and not arguments[2] & _WRITES:
+        if (name == "open" and not arguments[1] & _WRITES) or (name == "openat" and not arguments[2] & _WRITES):
             return None
         subject = ""
         if kind <= _THIRD:
@@ -270,7 +270,7 @@ class Tracer:
                 return None
             if name == "sendto" and arguments[2] == 1:
                 return None  # a thread wakes the loop
-        if "/templates/new-" in subject:
+        if "/templates/new" in subject:
             # A layer that is being filled is half full at each of a thousand steps.
             self._filling += 1
             if self._filling % _FILLING:

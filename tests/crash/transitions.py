@@ -22,6 +22,7 @@ class Transition:
         prepare: done before, undisturbed; is given the world and the name of the sandbox.
         act: what the server is killed in; when it returns, the change is acknowledged.
         starts: `act` begins without a server.
+        tail: what the server does afterwards is looked at too.
         forgets: the sandbox may be as if nothing had been, acknowledged or not: it belongs to its caller's connection.
     """
 
@@ -30,6 +31,7 @@ class Transition:
     act: Callable[[World, str], object]
     starts: bool = False
     forgets: bool = False
+    tail: bool = False
 
 
 def nothing(world: World, name: str) -> None:
@@ -154,14 +156,16 @@ NEW = {"labels": {"a": "b"}, "env": {"VALUE": "new"}, "timeToLive": 10**9, "egre
 OTHERS = {"openFiles": 100_000, "processes": 100}
 
 TRANSITIONS = [
-    Transition("create", nothing, lambda w, n: w.create(n, **NEW)),
+    Transition("create", nothing, lambda w, n: w.create(n, **NEW), tail=True),
     Transition("create in a room of its own", nothing, lambda w, n: w.create(n, limits=OTHERS, **NEW)),
     Transition("anonymous", nothing, anonymous, forgets=True),
     Transition("wake", asleep, lambda w, n: w.box(n, "POST", "/wake")),
     Transition("wake by a command", asleep, lambda w, n: w.run(n, "echo new > /workspace/new")),
     Transition("wake of an older version's", from_an_older_version, lambda w, n: w.box(n, "POST", "/wake")),
     Transition("change", awake, lambda w, n: w.create(n, labels={"c": "d"}, keepAlive=True)),
-    Transition("write", awake, lambda w, n: w.box(n, "POST", "/api/write", {"path": "/workspace/old", "content": "new"})),
+    Transition(
+        "write", awake, lambda w, n: w.box(n, "POST", "/api/write", {"path": "/workspace/old", "content": "new"})
+    ),
     Transition("command", awake, lambda w, n: w.run(n, "echo new > /workspace/old")),
     Transition("variables", awake, lambda w, n: w.box(n, "POST", "/api/env", {"env": {"VALUE": "new"}})),
     Transition("sleep", awake, lambda w, n: w.box(n, "POST", "/sleep")),
@@ -177,7 +181,7 @@ TRANSITIONS = [
     Transition("revoke", key, revoke),
     Transition("cell", awake, cell),
     Transition("stop", awake, stop),
-    Transition("start", stopped, start, starts=True),
+    Transition("start", stopped, start, starts=True, tail=True),
     Transition("start after a kill", killed, start, starts=True),
     Transition("start after a change of the host", without_templates, start, starts=True),
     Transition("start with an older registry", of_schema_4, start, starts=True),

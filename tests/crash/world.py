@@ -206,7 +206,7 @@ class World:
         assert "Traceback" not in self.log(), self.log()
 
 
-GROUP_DIGITS = 12
+GROUP_DIGITS = 16
 
 
 def wait_for(done: Any, seconds: float = 15) -> None:
