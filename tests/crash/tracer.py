@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["CAN_TRACE", "Tracer"]
+__all__ = ["CAN_TRACE", "At", "Tracer"]
 
 _SEIZE, _INTERRUPT, _LISTEN = 0x4206, 0x4207, 0x4208
 _SYSCALL, _DETACH, _GET_SYSCALL_INFO = 24, 17, 0x420E
@@ -125,6 +125,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
 _MADE_UP = re.compile(r"[0-9a-f]{12,}|\[\d+\]|/proc/\d+")
 
+At = int | str | None
+"""A step: its number, from 1, or what its words begin with; None for none."""
 CAN_TRACE = bool(_KNOWN)
 """The numbers of this machine's system calls are known here."""
 
@@ -139,13 +141,13 @@ def _ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> int:
 
 
 class Tracer:
-    """Traces a process until that ends: by itself, by the test, or killed at step number `kill_at`, from 1.
+    """Traces a process until that ends: by itself, by the test, or sent a signal at step `kill_at`.
 
     Attributes:
         steps: what it has done since it was traced, in words; the last is not done if it was killed there.
     """
 
-    def __init__(self, pid: int, home: Path, kill_at: int | None = None, number: int = signal.SIGKILL) -> None:
+    def __init__(self, pid: int, home: Path, kill_at: At = None, number: int = signal.SIGKILL) -> None:
         self.pid = pid
         self.steps: list[str] = []
         self.killed = False
@@ -252,7 +254,8 @@ class Tracer:
             return
         with self._changed:
             self.steps.append(step)
-            if len(self.steps) == self._kill_at:
+            at = self._kill_at
+            if not self.killed and (step.startswith(at) if isinstance(at, str) else len(self.steps) == at):
                 self.killed = True
                 os.kill(self.pid, self._number)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What can happen to a sandbox, a key or the server: each is something to prepare, and to do while the server is killed."""
+"""What can happen to a sandbox, a key or the server: each is something to prepare, and to do until the server ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.crash.world import Cut, World, wait_for
+from tests.crash.world import CutError, World, wait_for
 
 __all__ = ["TRANSITIONS", "Transition"]
 
@@ -23,6 +23,7 @@ class Transition:
         act: what the server is killed in; when it returns, the change is acknowledged.
         starts: `act` begins without a server.
         tail: what the server does afterwards is looked at too.
+        agent: not the server is killed but the sandbox's agent.
         forgets: the sandbox may be as if nothing had been, acknowledged or not: it belongs to its caller's connection.
     """
 
@@ -32,6 +33,7 @@ class Transition:
     starts: bool = False
     forgets: bool = False
     tail: bool = False
+    agent: bool = False
 
 
 def nothing(world: World, name: str) -> None:
@@ -103,7 +105,7 @@ def of_schema_4(world: World, name: str) -> None:
 
 def start(world: World, name: str) -> None:
     if not world.wait_until_ready():
-        raise Cut
+        raise CutError
 
 
 def stop(world: World, name: str) -> None:
@@ -139,7 +141,7 @@ def revoke(world: World, name: str) -> None:
 def cell(world: World, name: str) -> None:
     """The server starts the zygote of kernels, and has one forked."""
     made = world.box(name, "POST", "/api/contexts", {"language": "python"})
-    world.box(name, "DELETE", f"/api/contexts/{made['context']['id']}")
+    world.box(name, "DELETE", f"/api/contexts/{made['id']}")
 
 
 def then_wait(world: World, name: str) -> None:
@@ -150,6 +152,24 @@ def then_wait(world: World, name: str) -> None:
 
 def _answers(world: World) -> bool:
     return os.path.exists(f"/proc/{world.pid}/fd/0")
+
+
+def write(world: World, name: str) -> None:
+    world.box(name, "POST", "/api/write", {"path": "/workspace/old", "content": "new"})
+
+
+def upload(world: World, name: str) -> None:
+    """More than one piece of it."""
+    world.box(name, "PUT", "/api/file?path=/workspace/old", bytes(3_000_000))
+
+
+def command(world: World, name: str) -> None:
+    """Takes its effect at once: a shell's own writes are not the server's."""
+    world.run(name, "echo new > /workspace/new && mv /workspace/new /workspace/old")
+
+
+def variables(world: World, name: str) -> None:
+    world.box(name, "POST", "/api/env", {"env": {"VALUE": "new"}})
 
 
 NEW = {"labels": {"a": "b"}, "env": {"VALUE": "new"}, "timeToLive": 10**9, "egress": "pypi.org"}
@@ -163,11 +183,14 @@ TRANSITIONS = [
     Transition("wake by a command", asleep, lambda w, n: w.run(n, "echo new > /workspace/new")),
     Transition("wake of an older version's", from_an_older_version, lambda w, n: w.box(n, "POST", "/wake")),
     Transition("change", awake, lambda w, n: w.create(n, labels={"c": "d"}, keepAlive=True)),
-    Transition(
-        "write", awake, lambda w, n: w.box(n, "POST", "/api/write", {"path": "/workspace/old", "content": "new"})
-    ),
-    Transition("command", awake, lambda w, n: w.run(n, "echo new > /workspace/old")),
-    Transition("variables", awake, lambda w, n: w.box(n, "POST", "/api/env", {"env": {"VALUE": "new"}})),
+    Transition("write", awake, write),
+    Transition("upload", awake, upload),
+    Transition("command", awake, command),
+    Transition("variables", awake, variables),
+    Transition("write, the agent killed", awake, write, agent=True),
+    Transition("upload, the agent killed", awake, upload, agent=True),
+    Transition("command, the agent killed", awake, command, agent=True),
+    Transition("variables, the agent killed", awake, variables, agent=True),
     Transition("sleep", awake, lambda w, n: w.box(n, "POST", "/sleep")),
     Transition("idle", asleep, idle),
     Transition("destroy", awake, lambda w, n: w.box(n, "DELETE", "")),

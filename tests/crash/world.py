@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 from bench import processes
 from tests.answers import Answer
-from tests.crash.tracer import Tracer
+from tests.crash.tracer import At, Tracer
 from tests.server.conftest import ask
 
-__all__ = ["Cut", "Seen", "World"]
+__all__ = ["CutError", "Seen", "World"]
 
 Seen = dict[str, Any]
 """What is seen of one sandbox, aspect by aspect; empty when there is none."""
@@ -38,7 +38,7 @@ _ALWAYS = {
 }
 
 
-class Cut(Exception):
+class CutError(Exception):
     """The server ended during a call."""
 
 
@@ -56,7 +56,7 @@ class World:
 
     # --- the server -------------------------------------------------------------------------------------
 
-    def launch(self, kill_at: int | None = None, *, traced: bool = False) -> None:
+    def launch(self, kill_at: At = None, number: int = signal.SIGKILL, *, traced: bool = False) -> None:
         """Starts one, and does not wait for it; traced from its first breath if it shall be killed."""
         ours, theirs = os.pipe()
         with (self.home / "server.log").open("ab") as log:
@@ -70,7 +70,7 @@ class World:
         os.close(theirs)
         self.pid, self._ready = self._process.pid, ours
         if traced:
-            self.trace(kill_at)
+            self.trace(kill_at, number)
 
     def wait_until_ready(self) -> bool:
         """False: it ended before."""
@@ -80,15 +80,33 @@ class World:
             assert json.loads(line).get("ready"), line
         return bool(line)
 
-    def trace(self, kill_at: int | None = None, number: int = signal.SIGKILL) -> Tracer:
-        self.tracer = Tracer(self.pid, self.home, kill_at, number)
-        return self.tracer
+    def trace(self, kill_at: At = None, number: int = signal.SIGKILL, of: str | None = None) -> None:
+        """The server's steps, or those of a sandbox's agent."""
+        self.tracer = Tracer(self.pid if of is None else self._agent(of), self.home, kill_at, number)
+
+    def _agent(self, name: str) -> int:
+        found = processes.agents(processes.of_sandbox(self.home, name))
+        (agent,) = [pid for pid in found if _parent(pid) not in found]
+        return agent
+
+    def kill_agent(self, name: str) -> None:
+        """Ends the agent that is traced, if it is there still, and returns when its sandbox is asleep."""
+        assert self.tracer is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.tracer.pid, signal.SIGKILL)
+        self.tracer.join()
+        self.tracer = None
+        wait_for(lambda: name not in self.awake())
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Ends the server if it runs still, and returns when it has ended. Its children may live on for a moment."""
+        """Ends the server if it runs still, and returns when it has ended. Its children may live on for a moment.
+
+        With another `number` than SIGKILL, one that is traced has been told already.
+        """
         self._before |= processes.of_home(self.home)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        if self.tracer is None or number == signal.SIGKILL:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
         if self.tracer is not None:
             self.tracer.join()
             self.tracer = None
@@ -118,14 +136,14 @@ class World:
         """One call; what it answers.
 
         Raises:
-            Cut: the server ended.
+            CutError: the server ended.
         """
         try:
             answer: Answer = ask(self.socket, method, target, body)
         except (OSError, http.client.HTTPException) as error:
-            raise Cut from error
+            raise CutError from error
         if answer.status == 503:
-            raise Cut(answer.body)
+            raise CutError(answer.body)
         assert answer.status < 300, (method, target, answer.body)
         return answer.json if answer.body else None
 
@@ -184,6 +202,13 @@ class World:
         name = f"sandcove-{hashlib.sha256(os.fsencode(self.home)).hexdigest()}"[: len("sandcove-") + GROUP_DIGITS]
         return sorted(str(path) for path in _groups() if any(part.startswith(name) for part in path.parts))
 
+    def check_stopped(self) -> None:
+        """What holds when the server has ended as it was told to."""
+        assert processes.all_gone(self.home, within=10) == {}
+        assert self.groups() == []
+        assert list((self.home / "run").iterdir()) == list((self.home / "spare").iterdir()) == []
+        assert not self.socket.exists()
+
     def check(self) -> None:
         """What holds whenever the server is at rest."""
         home = self.home
@@ -215,6 +240,10 @@ def wait_for(done: Any, seconds: float = 15) -> None:
     while not done():
         assert time.monotonic() < deadline, done
         time.sleep(0.005)
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _mounts(pid: int) -> str:

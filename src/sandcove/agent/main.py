@@ -96,6 +96,7 @@ def main(
     init = Init.start(own_mounts=False, confines=confines)
     mount()
     memory = Memory(memory_fd)
+    memory.clear_unfinished()
     base_env = {
         "PATH": path,
         "HOME": HOME,

@@ -47,17 +47,22 @@ async def _end(pid: int) -> None:
         pidfd = os.pidfd_open(pid)
     except OSError:
         return
-    loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
+    loop.add_reader(pidfd, _set, ended)
     try:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         async with asyncio.timeout(LONGEST_END):
             await ended
     except (PermissionError, TimeoutError) as error:
-        _log.warning("process %d of a room of the server before has not ended: %s", pid, error or "it takes too long")
+        _log.warning("process %d of a room of the server before has not ended: %r", pid, error)
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
+
+
+def _set(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def _processes(folder: str) -> Iterator[tuple[int, bytes, bytes]]:
