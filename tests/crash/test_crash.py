@@ -31,7 +31,7 @@ FEW = [
     ("create in a room of its own", "mkdir /sys/fs/cgroup/pids"),
     ("wake", "write */gid_map"),
     ("wake", "write pipe"),
-    ("wake of an older version's", "fchownat root"),
+    ("wake of an older version's", "fchownat sandboxes/few-8/root/root"),
     ("sleep", "rename run/"),
     ("destroy", "rename sandboxes/"),
     ("limits", "write /sys/fs/cgroup"),
@@ -56,7 +56,7 @@ def world(fresh_home: Path) -> Iterator[World]:
     try:
         world.launch()
         assert world.wait_until_ready()
-        world.create("kept", env={"VALUE": "kept"}, egress="pypi.org", limits={"processes": 99})
+        world.create("kept", env={"VALUE": "kept"}, labels={"a": "b"}, keepAlive=True)
         world.run("kept", "echo kept > /workspace/kept")
         world.box("kept", "POST", "/ports", {"port": 9000, "token": "keptkeptkeptkept"})
         yield world

@@ -267,14 +267,16 @@ class Tracer:
         subject = ""
         if kind <= _THIRD:
             subject = self._text(arguments[kind])
+            if kind > _PATH and not subject.startswith("/") and arguments[kind - 1] < 2**31:
+                subject = f"{self._file(arguments[kind - 1])}/{subject}"
         elif kind == _FD:
             subject = self._file(arguments[0])
             if subject.startswith(("anon_inode:", "/dev/", "/memfd:")) or subject == self._file(2):
                 return None
             if name == "sendto" and arguments[2] == 1:
                 return None  # a thread wakes the loop
-        if "/templates/new" in subject:
-            # A layer that is being filled is half full at each of a thousand steps.
+        if "/templates/" in subject and subject.partition("/templates/")[2].count("/") > 1:
+            # A layer that is being filled, or emptied, is half full at each of a thousand steps.
             self._filling += 1
             if self._filling % _FILLING:
                 return None

@@ -183,7 +183,9 @@ def main() -> None:
     with contextlib.suppress(BrokenPipeError):  # the server has ended meanwhile
         control.send(b"ready")
     while True:
-        data, fds = linux.receive_fds(control, 64, MOST_FDS)
+        data, fds = b"", list[int]()
+        with contextlib.suppress(ConnectionError):  # it died before it had read what it was sent
+            data, fds = linux.receive_fds(control, 64, MOST_FDS)
         if not data:
             if home:
                 sweep(home, int(server))
