@@ -91,7 +91,8 @@ class Builder:
     async def make_folders(self, plan: RoomPlan) -> int:
         """Makes what is missing and what mounts need; gives the host's id of the room's root.
 
-        It may be killed anywhere, and done again. What a sandbox has changed itself is not touched: its links lead out of it here.
+        It may be killed anywhere, and done again. What a sandbox has changed itself is not touched: its links lead out
+        of it here.
         """
         with contextlib.suppress(FileExistsError):
             os.mkdir(plan.folder, 0o700)

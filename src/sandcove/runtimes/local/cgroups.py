@@ -325,7 +325,8 @@ class Cgroups:
     def close(self) -> None:
         """All rooms have ended."""
         # What a process is just leaving stays, and is found by the folder of all: another server clears it.
-        if all([group.remove() for group in self._left]):
+        gone = [group.remove() for group in self._left]
+        if all(gone):
             for base in dict.fromkeys(self.base.values()):
                 removed(base)
         for fd in self._claims:

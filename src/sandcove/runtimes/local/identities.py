@@ -1,7 +1,7 @@
 """The user ids of the host that a sandbox's users have: a range of its own for each sandbox, where the server is root.
 
-The sandbox's folders `root` and `layers` belong to the first id of its range, so the files themselves say which it is. Ids that the
-server's own user namespace lacks can't be given; where it has too few, each sandbox gets one.
+The sandbox's folders `root` and `layers` belong to the first id of its range, so the files themselves say which it is.
+Ids that the server's own user namespace lacks can't be given; where it has too few, each sandbox gets one.
 """
 
 from __future__ import annotations

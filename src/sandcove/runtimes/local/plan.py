@@ -146,8 +146,8 @@ def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int, server
     """Arguments for bwrap 0.11: new namespaces of every kind, loopback alone as network, the plan's mounts.
 
     In a mapped room bubblewrap runs in its user namespace already, and sees nothing of the host's but what everybody
-    may: the sandbox's folder is at `LAUNCH_PLACE`, and the parts of the overlays come later, by descriptors. `server` is
-    the process that the room is of.
+    may: the sandbox's folder is at `LAUNCH_PLACE`, and the parts of the overlays come later, by descriptors. `server`
+    is the process that the room is of.
     """
     own_user = [] if plan.mapped else ["--unshare-user", "--uid", "0", "--gid", "0"]
     arguments = [

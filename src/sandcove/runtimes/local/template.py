@@ -94,7 +94,8 @@ def make_etc(templates: Path) -> Path:
     """The layer of `/etc` for the host as it is now, made if it is not there yet.
 
     Args:
-        templates: the folder that holds them; older ones in it are removed, so no room may be open, and what a server has left that was killed in here.
+        templates: the folder that holds them; older ones in it are removed, so no room may be open, and what a
+            server has left that was killed in here.
     """
     etc = Path("/etc")
     sources = [etc / name for name in _FROM_HOST if (etc / name).exists()]

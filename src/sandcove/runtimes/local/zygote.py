@@ -5,7 +5,8 @@ Python kernels of code contexts. On a request it forks, and the fork does with t
 way in says: `enter_room` or `enter_kernel`. Only a single-threaded process may join a user namespace.
 
 Run as ``python -m sandcove.runtimes.local.zygote FD ENTRY MODULE``: `FD` is the control socket, on which the server's
-process id and the folder of all rooms come first, or a hyphen; `MODULE` has `preload()` and what `ENTRY.enter` asks of it.
+process id and the folder of all rooms come first, or a hyphen; `MODULE` has `preload()` and what `ENTRY.enter` asks of
+it.
 """
 
 from __future__ import annotations
