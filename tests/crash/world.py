@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tests.answers import Answer
 from tests.crash.tracer import At, Tracer
 from tests.server.conftest import ask
 
-__all__ = ["CutError", "Seen", "World"]
+__all__ = ["CutError", "Seen", "World", "below", "wait_for"]
 
 Seen = dict[str, Any]
 """What is seen of one sandbox, aspect by aspect; empty when there is none."""
@@ -52,7 +53,7 @@ class World:
         self.tracer: Tracer | None = None
         self._ready = -1
         self._process: subprocess.Popen[bytes] | None = None
-        self._before: dict[int, str] = {}
+        self._before: dict[int, int] = {}
 
     # --- the server -------------------------------------------------------------------------------------
 
@@ -103,7 +104,9 @@ class World:
 
         With another `number` than SIGKILL, one that is traced has been told already.
         """
-        self._before |= processes.of_home(self.home)
+        for pid in below(self.pid) - self._before.keys():
+            with contextlib.suppress(ProcessLookupError):
+                self._before[pid] = os.pidfd_open(pid)
         if self.tracer is None or number == signal.SIGKILL:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -117,15 +120,23 @@ class World:
         """Starts one at once after another, and checks that no room of that one's is left."""
         self.launch()
         assert self.wait_until_ready(), self.log()
-        rooms = [pid for pid in self._before if f"{self.home}/" in _mounts(pid)]
-        assert not rooms, f"rooms of the server before: {[self._before[pid] for pid in rooms]}"
+        rooms = [pid for pid, handle in self._before.items() if not _ended(handle, 0) and self._is_in_room(pid)]
+        assert not rooms, f"{rooms} are in rooms of the server before"
 
     def settle(self) -> None:
         """Returns when the next room has been made ahead, and nothing of the server before is left."""
         wait_for(lambda: any((self.home / "spare").glob("*/agent.log")))
         wait_for(lambda: len(self.rooms()) == len(self.awake()) + 1)
-        assert processes.all_gone(self.home, within=10, only=set(self._before), also=self._before) == {}
+        for pid, handle in self._before.items():
+            assert _ended(handle, 10), f"{pid} of the server before has not ended: {_command(pid)}"
+            os.close(handle)
         self._before = {}
+
+    def _is_in_room(self, pid: int) -> bool:
+        try:
+            return f"{self.home}/" in Path(f"/proc/{pid}/mountinfo").read_text()
+        except OSError:
+            return False
 
     def log(self) -> str:
         return (self.home / "server.log").read_text(errors="replace")[-3000:]
@@ -188,14 +199,19 @@ class World:
 
     def rooms(self) -> set[str]:
         """The folders of rooms that stand: of those processes that are the first in theirs."""
-        mark = f"{self.home}/".encode()
-        found = set()
-        for pid in os.listdir("/proc"):
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") if pid.isdecimal() else [b""]
-                if words[0].startswith(b"/proc/self/fd/") and len(words) > 1 and words[1].startswith(mark):
-                    found.add(words[1].decode())
-        return found
+        firsts = (int(pid) for pid in os.listdir("/proc") if pid.isdecimal())
+        return {room for pid in firsts if (room := self._room(pid))}
+
+    def is_first(self, pid: int) -> bool:
+        """The process is the first in a room of this folder."""
+        return bool(self._room(pid))
+
+    def _room(self, pid: int) -> str:
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+            if words[0].startswith("/proc/self/fd/") and len(words) > 1 and words[1].startswith(f"{self.home}/"):
+                return words[1]
+        return ""
 
     def groups(self) -> list[str]:
         """Control groups of rooms of this folder."""
@@ -249,11 +265,30 @@ def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def _mounts(pid: int) -> str:
+def below(pid: int) -> set[int]:
+    """The process and all that descend from it."""
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(OSError):
+                parents[int(name)] = _parent(int(name))
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def _ended(handle: int, within: float) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(within * 1e3))
+
+
+def _command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/mountinfo").read_text()
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
     except OSError:
-        return ""
+        return "(it has just ended)"
 
 
 def _groups() -> Iterator[Path]:

@@ -5,7 +5,7 @@ Python kernels of code contexts. On a request it forks, and the fork does with t
 way in says: `enter_room` or `enter_kernel`. Only a single-threaded process may join a user namespace.
 
 Run as ``python -m sandcove.runtimes.local.zygote FD ENTRY MODULE``: `FD` is the control socket, on which the server's
-process id and the folder of all rooms come first, or a hyphen; `MODULE` has `preload()` and what `ENTRY.enter` asks of
+process id and the folder of all rooms come first, or a hyphen; `MODULE` has `preload` and what `ENTRY.enter` asks of
 it.
 """
 
@@ -175,7 +175,7 @@ def main() -> None:
     # Programs that run from a copy have its descriptor's number as their name.
     linux.set_name("python3")
     entry, module = map(importlib.import_module, sys.argv[2:4])
-    module.preload()
+    module.preload(Path(home, "trash") if home else None)
     # The fork that enters a room ends when it has forked the agent, and the agent would go to the host's init: the
     # end of its PID namespace waits until that has reaped it, which some inits do late or never. So they come here,
     # and the kernel reaps them.
