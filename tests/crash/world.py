@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import json
 import os
@@ -12,12 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from bench import processes
+from sandcove.runtimes.local.claims import folder_name
 from tests.answers import Answer
 from tests.crash.tracer import At, Tracer
 from tests.server.conftest import ask
@@ -54,6 +53,7 @@ class World:
         self._ready = -1
         self._process: subprocess.Popen[bytes] | None = None
         self._before: dict[int, int] = {}
+        self._parents: set[Path] = set()
 
     # --- the server -------------------------------------------------------------------------------------
 
@@ -215,8 +215,10 @@ class World:
 
     def groups(self) -> list[str]:
         """Control groups of rooms of this folder."""
-        name = f"sandcove-{hashlib.sha256(os.fsencode(self.home)).hexdigest()}"[: len("sandcove-") + GROUP_DIGITS]
-        return sorted(str(path) for path in _groups() if any(part.startswith(name) for part in path.parts))
+        with contextlib.suppress(OSError):
+            self._parents |= {Path(line).parent for line in (self.home / "cgroups").read_text().splitlines()}
+        tops = [top for parent in self._parents for top in parent.glob(f"{folder_name(self.home)}*")]
+        return sorted(folder for top in tops for folder, _, _ in os.walk(top))
 
     def check_stopped(self) -> None:
         """What holds when the server has ended as it was told to."""
@@ -248,9 +250,6 @@ class World:
         base, each = _expected(self.groups())
         assert all(count == len(awake) + 1 for count in each.values()), (awake, base, each)
         assert "Traceback" not in self.log(), self.log()
-
-
-GROUP_DIGITS = 16
 
 
 def wait_for(done: Any, seconds: float = 15) -> None:
@@ -289,12 +288,6 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
     except OSError:
         return "(it has just ended)"
-
-
-def _groups() -> Iterator[Path]:
-    for folder, _, _ in os.walk("/sys/fs/cgroup"):
-        if "/sandcove-" in folder:
-            yield Path(folder)
 
 
 def _expected(groups: list[str]) -> tuple[list[str], dict[str, int]]:
