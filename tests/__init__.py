@@ -10,6 +10,7 @@ agent/            the agent by its wire, in real sandboxes
 kernels/          kernels as plain programs, no sandbox; gallery.py: cells as the plotting libraries show them
 security/         escapes that must fail
 stress/           many, often, killed in the middle
+crash/            the server killed at each step of all that it does; tracer.py: ptrace(2)
 e2e/              as a user would: the command line, the pages' examples, the demo, the published npm client, a browser
 guards/           the project's own rules: layers, layout, settings, pages
 """

@@ -12,7 +12,7 @@ home/
   run/<uid>.sock    the agents' Unix sockets; <uid>.rest while its sandbox falls asleep
   previews.port     the port of 127.0.0.1 at which the local server's previews are
   spare/            a room made ahead for the next sandbox
-  trash/            what is being deleted
+  trash/            what is being deleted; a folder of the zygote's while it gets ready
 """
 
 from __future__ import annotations

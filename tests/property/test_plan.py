@@ -59,7 +59,7 @@ def test_the_arguments_are_well_formed(
 ) -> None:
     copied = copied_folders(python, root_folders)
     plan = plan_room(Path(folder), Path(etc), copied, search_path(python), mapped=mapped)
-    words = bubblewrap_arguments(plan, info_fd=11, holder_fd=12)
+    words = bubblewrap_arguments(plan, info_fd=11, holder_fd=12, server=7)
     rest = iter(words)
     mounted: list[str] = []
     for word in rest:
@@ -74,13 +74,13 @@ def test_the_arguments_are_well_formed(
             source, target = next(rest), next(rest)
             assert source.startswith("/") and target.startswith("/")
             mounted.append(target)
-    assert list(rest) == ["/proc/self/fd/12", str(Path(folder) / "root")]
+    assert list(rest) == ["/proc/self/fd/12", str(Path(folder) / "root"), "7"]
     assert not any("\0" in word for word in words)
     assert mounted[0] == "/", "the root comes first: what is mounted before it is hidden"
     assert len(mounted) == len(set(mounted))
     assert ("--unshare-user" in words) != mapped, "the launcher has made it"
     if mapped:
-        assert not any(word.startswith(folder) for word in words[:-1]), "a stranger does not find the way there"
+        assert not any(word.startswith(folder) for word in words[:-2]), "a stranger does not find the way there"
         assert set(plan.entry.attach) < set(mounted)
     assert {"--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"} <= set(words)
     assert {"--die-with-parent", "--as-pid-1", "--clearenv"} <= set(words)

@@ -247,7 +247,8 @@ class Agent:
         path = self._path(spec.path, spec.session_id)
         if spec.mode is not None:
             check_mode(spec.mode)
-        await _perhaps_threaded(len(spec.content), files.write_file, path, spec.content, spec.encoding, spec.mode)
+        words = (path, spec.content, spec.encoding, spec.mode, self.sessions.memory)
+        await _perhaps_threaded(len(spec.content), files.write_file, *words)
         return Json(PathDone(path=spec.path, timestamp=timestamp()))
 
     async def read(self, _: Request, spec: ReadFile) -> Json[ReadAnswer]:
@@ -320,7 +321,7 @@ class Agent:
         """(ours) writes a file of any size."""
         bits = None if query.mode is None else check_mode(int(query.mode, 8))
         path = self._path(query.path, query.session_id)
-        size = await receive_file(http, path, bits)
+        size = await receive_file(http, path, bits, self.sessions.memory)
         return Json(FileStored(path=path, size=size, timestamp=timestamp()))
 
     async def get_file(self, _: Request, query: FilePath) -> FileDownload:

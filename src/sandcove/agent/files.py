@@ -14,10 +14,10 @@ import mimetypes
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from typing import Literal
 
+from sandcove.agent.memory import Memory
 from sandcove.errors import (
     FileSystemError,
     InvalidRequestError,
@@ -131,11 +131,12 @@ class NewFile:
     """A file being written beside its place, put there by `commit` in one step; `discard` leaves no trace.
 
     Missing folders are made. A symbolic link is followed: the file that it names is replaced. An existing
-    file keeps its mode unless `mode` (permission bits) is given.
+    file keeps its mode unless `mode` (permission bits) is given. `memory` knows of it meanwhile.
     """
 
-    def __init__(self, path: str, mode: int | None = None) -> None:
+    def __init__(self, path: str, mode: int | None, memory: Memory) -> None:
         self.path = path
+        self._memory = memory
         with _errors(path):
             self._place = os.path.realpath(path)
             try:
@@ -151,7 +152,14 @@ class NewFile:
                 self._mode = stat.S_IMODE(there.st_mode) if mode is None else mode & 0o7777
             if path.endswith("/"):
                 raise IsADirectoryError(errno.EISDIR, "")
-            self.fd, self._temporary = tempfile.mkstemp(prefix=".sandcove-", dir=os.path.dirname(self._place))
+            self._temporary = os.path.join(os.path.dirname(self._place), f".sandcove-{os.urandom(8).hex()}")
+            memory.begin(self._temporary)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                self.fd = os.open(self._temporary, flags, 0o600)
+            except OSError:
+                memory.end(self._temporary)
+                raise
         self.size = 0
 
     def write(self, data: bytes) -> None:
@@ -166,6 +174,7 @@ class NewFile:
         with _errors(self.path):
             os.fchmod(self.fd, self._mode)
             os.rename(self._temporary, self._place)
+        self._memory.end(self._temporary)
         os.close(self.fd)
         self.fd = -1
         return self.size
@@ -176,9 +185,10 @@ class NewFile:
             self.fd = -1
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
+                self._memory.end(self._temporary)
 
 
-def write_file(path: str, content: str, encoding: str, mode: int | None) -> int:
+def write_file(path: str, content: str, encoding: str, mode: int | None, memory: Memory) -> int:
     """Writes text or base64, exactly; gives the size in bytes."""
     if encoding == "base64":
         try:
@@ -187,7 +197,7 @@ def write_file(path: str, content: str, encoding: str, mode: int | None) -> int:
             raise InvalidRequestError(f"the content of {path} is no valid base64: {error}") from None
     else:
         data = content.encode("utf-8", "surrogatepass")
-    file = NewFile(path, mode)
+    file = NewFile(path, mode, memory)
     try:
         file.write(data)
         return file.commit()

@@ -19,6 +19,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -58,10 +59,13 @@ class _NoImports:
         raise ModuleNotFoundError(f"the agent imports nothing in its room; {name} must be preloaded", name=name)
 
 
-def preload() -> None:
-    """Does once, before the fork, what every agent would do: tables are built, types resolved, garbage frozen."""
+def preload(place: Path | None) -> None:
+    """Does once, before the fork, what every agent would do: tables are built, types resolved, garbage frozen.
+
+    `place` is where a folder is made meanwhile: see `warm_up`.
+    """
     mimetypes.init(files=[])
-    warm_up(_agent, _listener, {"PATH": os.defpath, "LANG": "C.UTF-8"})
+    warm_up(_agent, _listener, {"PATH": os.defpath, "LANG": "C.UTF-8"}, place)
     gc.collect()
     gc.freeze()
 
@@ -96,6 +100,7 @@ def main(
     init = Init.start(own_mounts=False, confines=confines)
     mount()
     memory = Memory(memory_fd)
+    memory.clear_unfinished()
     base_env = {
         "PATH": path,
         "HOME": HOME,

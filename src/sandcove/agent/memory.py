@@ -1,4 +1,4 @@
-"""What a sandbox remembers across sleep and a kill of anything: its environment and its sessions.
+"""What a sandbox remembers across sleep and a kill of anything: its environment, its sessions, unfinished files.
 
 The agent can't see the host; it gets one open file there. Every change appends the whole memory as one line of
 JSON, so an acknowledged change is in the kernel's hands before its answer leaves; the last whole line counts.
@@ -6,7 +6,9 @@ JSON, so an acknowledged change is in the kernel's hands before its answer leave
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 
 import msgspec
 
@@ -26,6 +28,7 @@ class SessionMemory(msgspec.Struct):
 class Contents(msgspec.Struct):
     env: dict[str, str] = {}
     sessions: dict[str, SessionMemory] = {}
+    unfinished: list[bytes] = []
 
 
 _decoder = msgspec.json.Decoder(Contents)
@@ -36,18 +39,38 @@ class Memory:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._lock = threading.Lock()
         contents = self._load()
         self.env = contents.env
         self.sessions = contents.sessions
+        self._unfinished = set(contents.unfinished)
 
     def save(self) -> None:
         """Writes it down; returns when the kernel has it."""
-        line = msgspec.json.encode(Contents(self.env, self.sessions)) + b"\n"
-        size = os.fstat(self._fd).st_size
-        self._write(line, size)
-        if size > _COMPACT:
-            self._write(line, 0)
-            os.ftruncate(self._fd, len(line))
+        with self._lock:
+            line = msgspec.json.encode(Contents(self.env, self.sessions, list(self._unfinished))) + b"\n"
+            size = os.fstat(self._fd).st_size
+            self._write(line, size)
+            # The line at the end is whole until the one at the beginning is.
+            if size > max(_COMPACT, len(line)):
+                self._write(line, 0)
+                os.ftruncate(self._fd, len(line))
+
+    def begin(self, path: str) -> None:
+        """A file is going to be written at `path`, which has another place when it is whole. Threads may call this."""
+        self._unfinished.add(os.fsencode(path))
+        self.save()
+
+    def end(self, path: str) -> None:
+        """It is not there any more. That is written down with the next change."""
+        self._unfinished.discard(os.fsencode(path))
+
+    def clear_unfinished(self) -> None:
+        """Removes the files that were being written when the sandbox was killed."""
+        for path in self._unfinished:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        self._unfinished.clear()
 
     def _write(self, line: bytes, offset: int) -> None:
         try:

@@ -6,6 +6,7 @@ followed, only regular files of a bounded size are read, and a file is written a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -35,7 +36,9 @@ def replace(path: Path, data: bytes) -> None:
         OSError: a folder is in its place, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    new = path.with_name(f".{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)  # of an agent that was killed here
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb") as file:

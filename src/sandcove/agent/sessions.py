@@ -131,6 +131,7 @@ class Sessions:
     Attributes:
         confines: that.
         inputs: standard inputs that wait for their command.
+        memory: what all this is written to.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class Sessions:
         state: Path = STATE,
         confines: Confines,
     ) -> None:
-        self._memory = memory
+        self.memory = memory
         self.confines = confines
         self._base_env = dict(base_env)
         self._init = init
@@ -161,7 +162,7 @@ class Sessions:
         """
         if (session := self._live.get(name)) is not None:
             return session
-        remembered = self._memory.sessions.get(name)
+        remembered = self.memory.sessions.get(name)
         if remembered is not None:
             return self._open(remembered.info, remembered.env)
         if name == DEFAULT_SESSION:
@@ -180,7 +181,7 @@ class Sessions:
         check_session_id(request.id)
         check_env(request.env or {})
         check_path(request.cwd)
-        if request.id in self._live or request.id in self._memory.sessions or request.id == DEFAULT_SESSION:
+        if request.id in self._live or request.id in self.memory.sessions or request.id == DEFAULT_SESSION:
             raise SessionAlreadyExistsError(f"session {request.id!r} exists; use get_session, or delete it first")
         if not request.cwd.startswith("/"):
             raise InvalidRequestError(f"cwd {request.cwd!r} of a session must be an absolute path, such as /workspace")
@@ -188,15 +189,15 @@ class Sessions:
             raise PathNotFoundError(f"cwd {request.cwd} is no folder of the sandbox; make it with mkdir first")
         info = SessionInfo(id=request.id, cwd=request.cwd, isolation=request.isolation, created_at=timestamp())
         session = self._open(info, request.env or {})
-        self._memory.sessions[request.id] = SessionMemory(info, dict(request.env or {}))
-        self._memory.save()
+        self.memory.sessions[request.id] = SessionMemory(info, dict(request.env or {}))
+        self.memory.save()
         return session
 
     def take(self, name: str) -> Session:
         """Forgets a session and gives it to the caller to end. The default one begins anew with its next use."""
         session = self.get(name)
-        self._memory.sessions.pop(name, None)
-        self._memory.save()
+        self.memory.sessions.pop(name, None)
+        self.memory.save()
         self._live.pop(name, None)
         session.delete()
         return session
@@ -214,7 +215,7 @@ class Sessions:
             await init.confine()
 
     def names(self) -> list[str]:
-        return sorted({DEFAULT_SESSION, *self._live, *self._memory.sessions})
+        return sorted({DEFAULT_SESSION, *self._live, *self.memory.sessions})
 
     def details(self) -> list[SessionInfo]:
         return [
@@ -228,13 +229,13 @@ class Sessions:
         if name is not None:
             session = self.get(name)
             session.set_env(env)
-            remembered = self._memory.sessions.get(name)
+            remembered = self.memory.sessions.get(name)
             if remembered is not None:
                 _apply(env, remembered.env)
-            self._memory.save()
+            self.memory.save()
             return
-        _apply(env, self._memory.env)
-        self._memory.save()
+        _apply(env, self.memory.env)
+        self.memory.save()
         for each in self.names():
             self.get(each).set_env(env)
 
@@ -248,7 +249,7 @@ class Sessions:
             except OSError as error:
                 raise SandboxError(f"the session can't be started: {error.strerror}; end some processes") from None
             init.attach()
-        merged = {**self._base_env, **self._memory.env, **env}
+        merged = {**self._base_env, **self.memory.env, **env}
         run, state = self._run / str(self._numbers), self._state / info.id
         session = Session(info, merged, init, own_init=own_init, run=run, state=state)
         self._live[info.id] = session

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from sandcove.agent.files import NewFile, open_file
 from sandcove.agent.init import Exit, Init
+from sandcove.agent.memory import Memory
 from sandcove.agent.output import Output
 from sandcove.agent.stdin import Stdin
 from sandcove.errors import FileSystemError, InvalidRequestError, PathNotFoundError
@@ -23,9 +24,9 @@ TAR = "/bin/tar"
 _STDERR_KEPT = 4096
 
 
-async def receive_file(http: Request, path: str, mode: int | None) -> int:
+async def receive_file(http: Request, path: str, mode: int | None, memory: Memory) -> int:
     """Writes the request's body to `path`, put in place when all of it is there; gives the size in bytes."""
-    file = NewFile(path, mode)
+    file = NewFile(path, mode, memory)
     try:
         await write_body(http, file.write)
         return file.commit()

@@ -10,6 +10,7 @@ text of ours, and it is gone before the first fork.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
@@ -76,8 +77,12 @@ async def _call(listener: Listener) -> None:
     writer.close()
 
 
-def warm_up(agent: Agent, listener: Listener, env: dict[str, str]) -> None:
-    """Serves the commonest calls to itself a few times, on a loop that is closed again."""
+def warm_up(agent: Agent, listener: Listener, env: dict[str, str], place: Path | None) -> None:
+    """Serves the commonest calls to itself a few times, on a loop that is closed again.
+
+    Args:
+        place: has what is being deleted; meanwhile a folder that is locked, so who finds it knows if this was killed.
+    """
     init = _HostInit()
 
     async def serve(folder: Path) -> None:
@@ -98,8 +103,11 @@ def warm_up(agent: Agent, listener: Listener, env: dict[str, str]) -> None:
             await sessions.take("default").end()
 
     before = os.getcwd()
-    with tempfile.TemporaryDirectory(prefix="sandcove-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sandcove-", dir=place) as folder:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_SH)
         run(lambda: serve(Path(folder)))
+    os.close(lock)
     os.chdir(before)
     for pid in init.pids:
         os.kill(pid, signal.SIGKILL)

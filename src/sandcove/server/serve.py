@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import signal
@@ -222,6 +223,13 @@ def _bind(path: Path) -> socket.socket:
 def _empty_trash(trash: Path) -> None:
     for entry in trash.iterdir():
         try:
+            fd = os.open(entry, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            finally:
+                os.close(fd)
             delete_tree(entry)
+        except BlockingIOError:
+            pass  # a zygote that gets ready is at work in there
         except OSError as error:
             _log.warning("%s could not be deleted: %s", entry, error)

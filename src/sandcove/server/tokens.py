@@ -47,18 +47,17 @@ def read_secret(path: Path) -> bytes:
     Raises:
         SandboxError: the file is damaged.
     """
+    # Whole or not at all: a server that is killed here leaves no half of it, and the next one nothing else.
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
     if not path.exists():
-        # Whole or not at all: a server that dies here leaves no half of it.
-        new = path.with_name(f"{path.name}.{os.getpid()}")
-        new.unlink(missing_ok=True)
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.write(fd, secrets.token_bytes(SECRET_BYTES))
             os.fsync(fd)
-            os.link(new, path)
+            os.rename(new, path)
         finally:
             os.close(fd)
-            new.unlink()
     secret = path.read_bytes()
     if len(secret) != SECRET_BYTES:
         raise SandboxError(f"{path} is damaged; delete it (all sandbox tokens end by that) and start the server again")

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -25,8 +26,8 @@ _warm: list[Host] = []
 _purge = fresh.Purge()
 
 
-def preload() -> None:
-    """Imports the libraries and runs all of the kernel once, in a process with one thread that is forked later."""
+def preload(_: Path | None = None) -> None:
+    """Imports the libraries, and runs all of the kernel once, in a process with one thread that is forked later."""
     from sandcove.kernels.python.warmup import warm_up
 
     _warm.append(warm_up(_host))

@@ -7,6 +7,9 @@
     identities.py which of the host's user ids a sandbox has
     programs.py   the two tiny programs that start bubblewrap and keep a room open
     zygote.py     the warm process that forks agents into rooms, and the server's handle on it
+    remains.py    what is left of rooms whose server has died
+    cgroups.py    the control groups of rooms
+    claims.py     whose control groups are whose
     dials.py      connections into a room, asked of its agent
     doctor.py     what this machine must have, checked one by one
 

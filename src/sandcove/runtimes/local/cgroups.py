@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import secrets
@@ -19,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sandcove.runtimes.local.claims import claim, clear, folder_name, removed, sweep
 from sandcove.wire.confine import oom_kills
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
 
@@ -142,7 +142,7 @@ class Group:
     def remove(self) -> bool:
         """Removes the groups; False if a process has not left one yet."""
         self.close()
-        gone = [_removed(folder) for folder in reversed(self.folders)]
+        gone = [removed(folder) for folder in reversed(self.folders)]
         return all(gone)
 
 
@@ -169,13 +169,15 @@ class Cgroups:
     Args:
         base: controller -> the folder in which each room gets groups; without any there are none to be had.
         why: what is missing, in words.
+        claims: descriptors that say that a server lives to which these folders belong.
     """
 
-    def __init__(self, version: int, base: Mapping[str, Path], why: str = "") -> None:
+    def __init__(self, version: int, base: Mapping[str, Path], why: str = "", claims: Iterable[int] = ()) -> None:
         self.version = version
         self.base = dict(base)
         self.why = why
         self._left: list[Group] = []
+        self._claims = list(claims)
 
     @classmethod
     def off(cls, why: str) -> Cgroups:
@@ -184,7 +186,7 @@ class Cgroups:
 
     @classmethod
     def find(cls, home: Path, *, trial: bool = False) -> Cgroups:
-        """Makes what groups of rooms this process can have, and removes what another of this home has left there.
+        """Makes what groups of rooms this process can have, and removes what servers have left that are dead.
 
         Args:
             home: whose rooms they are; its file ``cgroups`` notes the folders.
@@ -195,8 +197,13 @@ class Cgroups:
         except OSError as error:
             return cls.off(f"/proc can't be read: {error.strerror}")
         hierarchies = parse_hierarchies(*texts)
-        name = f"sandcove-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
-        _sweep(home / "cgroups", name, hierarchies.own.values())
+        name = folder_name(home)
+        with contextlib.suppress(OSError):
+            # Another server of this home may have run elsewhere.
+            for line in (home / "cgroups").read_text().splitlines():
+                if "cgroup" in line and line.endswith(f"/{name}"):
+                    clear(Path(line))
+        sweep(set(hierarchies.own.values()))
         if hierarchies.version == 0:
             return cls.off("no cgroup file system is mounted")
         parents = dict(hierarchies.own)
@@ -209,11 +216,12 @@ class Cgroups:
                 )
             controllers = _words(parent / ("cgroup.controllers" if trial else "cgroup.subtree_control"))
             parents = {controller: parent for controller in CONTROLLERS if controller in controllers}
-        base, refused = {}, ""
+        sweep(set(parents.values()) - set(hierarchies.own.values()))
+        base, claims, refused = {}, [], ""
         for controller, parent in parents.items():
             folder = parent / name
             try:
-                folder.mkdir(exist_ok=True)
+                claims.append(claim(folder))
                 if not os.access(folder / "cgroup.procs", os.W_OK):
                     raise PermissionError(errno.EACCES, "it is not writable")
             except OSError as error:
@@ -221,12 +229,14 @@ class Cgroups:
                 continue
             base[controller] = folder
         if not base:
+            for fd in claims:
+                os.close(fd)
             return cls.off(refused or "no controller is there")
         try:
             (home / "cgroups").write_text("".join(f"{folder}\n" for folder in dict.fromkeys(base.values())))
         except OSError as error:
             _log.warning("the groups of rooms are not noted (%s); a server started elsewhere won't sweep them", error)
-        made = cls(hierarchies.version, base, refused)
+        made = cls(hierarchies.version, base, refused, claims)
         if not trial:
             made._share()
         return made
@@ -314,38 +324,20 @@ class Cgroups:
 
     def close(self) -> None:
         """All rooms have ended."""
-        for group in self._left:
-            group.remove()
-        for base in dict.fromkeys(self.base.values()):
-            _removed(base)
+        # What a process is just leaving stays, and is found by the folder of all: another server clears it.
+        gone = [group.remove() for group in self._left]
+        if all(gone):
+            for base in dict.fromkeys(self.base.values()):
+                removed(base)
+        for fd in self._claims:
+            os.close(fd)
+        self._claims = []
 
 
 def _make(group: Group, folder: Path) -> Path:
     folder.mkdir()
     group.folders.append(folder)
     return folder
-
-
-def _removed(folder: Path) -> bool:
-    try:
-        folder.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _sweep(note: Path, name: str, own: Iterable[Path]) -> None:
-    """Removes the groups that an earlier server of this home has left: it holds the home's lock no more."""
-    bases = {parent / name for parent in own}
-    with contextlib.suppress(OSError):
-        bases |= {Path(line) for line in note.read_text().splitlines() if "cgroup" in line}
-    for base in bases:
-        if base.name == name:
-            for top in (base, *base.parent.glob(f"{name}-*")):
-                for folder, _, _ in os.walk(top, topdown=False):
-                    _removed(Path(folder))
 
 
 def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
@@ -359,7 +351,7 @@ def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
             mine = _own_processes()
             pids = [int(word) for word in (own / "cgroup.procs").read_text().split()]
             if set(pids) <= mine and trial:
-                _removed(leaf)
+                removed(leaf)
                 return own
             if set(pids) <= mine:
                 for pid in pids:
@@ -367,7 +359,7 @@ def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
                 wanted = [f"+{each}" for each in CONTROLLERS if each in _words(own / "cgroup.controllers")]
                 _write(own / "cgroup.subtree_control", " ".join(wanted))
                 return own
-        _removed(leaf)
+        removed(leaf)
     for above in (own, *own.parents):
         if needed <= _words(above / "cgroup.subtree_control") and os.access(above, os.W_OK):
             return above

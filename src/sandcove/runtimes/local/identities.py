@@ -1,7 +1,7 @@
 """The user ids of the host that a sandbox's users have: a range of its own for each sandbox, where the server is root.
 
-The sandbox's root folder belongs to the first id of its range, so the files themselves say which it is. Ids that the
-server's own user namespace lacks can't be given; where it has too few, each sandbox gets one.
+The sandbox's folders `root` and `layers` belong to the first id of its range, so the files themselves say which it is.
+Ids that the server's own user namespace lacks can't be given; where it has too few, each sandbox gets one.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Identities:
             self.size = 0
         self._given: set[int] = set()
 
-    def note(self, root: Path) -> None:
-        """A sandbox's root folder is there already; its range is taken."""
+    def note(self, folder: Path) -> None:
+        """A sandbox's folder is there already; its range is taken."""
         with contextlib.suppress(OSError):
-            self._given.add(os.lstat(root).st_uid)
+            self._given.add(os.lstat(folder).st_uid)
 
     def take(self) -> int:
         """The first id of a range that no sandbox has; when all are given, of one that is shared."""
@@ -73,14 +73,13 @@ class Identities:
 
 
 def shift(folder: str, by: int) -> None:
-    """Moves the owners of a folder and all in it up by so many ids; what is above already stays.
+    """Moves the owners of a folder and all in it up by so many ids, its own last; what is above already stays.
 
     A sandbox made what is in it, and no sandbox runs: links are not followed, and one folder is open at a time, however
     deep it goes.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     here = os.open(folder, flags)
-    _shift_one(here, ".", by)
     levels = [_shift_entries(here, by)]
     while levels:
         if levels[-1]:
@@ -88,9 +87,12 @@ def shift(folder: str, by: int) -> None:
             levels.append(_shift_entries(below, by))
         else:
             levels.pop()
+            if not levels:
+                break
             below = os.open("..", flags, dir_fd=here)
         os.close(here)
         here = below
+    _shift_one(here, ".", by)
     os.close(here)
 
 

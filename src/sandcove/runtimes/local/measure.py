@@ -84,12 +84,16 @@ def _nameless(pids: list[int]) -> tuple[int, int]:
 def main() -> None:
     """Answers one question."""
     os.nice(10)
-    question = json.load(sys.stdin)
+    try:
+        question = json.load(sys.stdin)
+    except ValueError:
+        return  # the server has ended before it had asked
     answer = {}
     for name, (folder, pids, most_bytes, most_files) in question.items():
         with contextlib.suppress(OSError):
             answer[name] = measure(folder, pids, most_bytes, most_files)
-    json.dump(answer, sys.stdout)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, json.dumps(answer).encode())
 
 
 if __name__ == "__main__":

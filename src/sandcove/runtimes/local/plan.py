@@ -142,11 +142,12 @@ def plan_room(
     return RoomPlan(str(folder), str(folder / "root"), tuple(folders), layers, tuple(binds), entry, mapped)
 
 
-def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int) -> list[str]:
+def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int, server: int) -> list[str]:
     """Arguments for bwrap 0.11: new namespaces of every kind, loopback alone as network, the plan's mounts.
 
     In a mapped room bubblewrap runs in its user namespace already, and sees nothing of the host's but what everybody
-    may: the sandbox's folder is at `LAUNCH_PLACE`, and the parts of the overlays come later, by descriptors.
+    may: the sandbox's folder is at `LAUNCH_PLACE`, and the parts of the overlays come later, by descriptors. `server`
+    is the process that the room is of.
     """
     own_user = [] if plan.mapped else ["--unshare-user", "--uid", "0", "--gid", "0"]
     arguments = [
@@ -175,8 +176,8 @@ def bubblewrap_arguments(plan: RoomPlan, *, info_fd: int, holder_fd: int) -> lis
     for folder, shown in plan.binds:
         arguments += ["--dir", shown] if plan.mapped else ["--ro-bind", folder, shown]
     arguments += ["--chdir", "/"]
-    # The holder takes no argument: this one is there for whoever looks for the room's processes.
-    arguments += ["--", f"/proc/self/fd/{holder_fd}", plan.root]
+    # The holder takes no arguments: these are there for whoever looks for the room's processes; see `remains`.
+    arguments += ["--", f"/proc/self/fd/{holder_fd}", plan.root, str(server)]
     return arguments
 
 

@@ -15,7 +15,7 @@ from sandcove.runtimes.base import ENDED, RoomSpec
 from sandcove.runtimes.local.cgroups import Cgroups, Group
 from sandcove.runtimes.local.dials import Dials
 from sandcove.runtimes.local.limits import confine_of, fits
-from sandcove.runtimes.local.zygote import sweep
+from sandcove.runtimes.local.remains import sweep
 from sandcove.wire.kernel import KERNEL_FDS, KERNEL_REQUEST
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation
@@ -103,7 +103,7 @@ class LocalRoom:
         """Ends what there is of a room that did not open."""
         if self._process is not None:
             await self.end()
-            sweep(str(self.spec.folder))
+            sweep(str(self.spec.folder), os.getpid())
         elif not self.ended.done():
             self.ended.set_result("it did not open")
 

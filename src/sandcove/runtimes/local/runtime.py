@@ -10,6 +10,7 @@ import pwd
 import secrets
 import socket
 import sys
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,7 @@ from sandcove.runtimes.local.plan import (
     plan_room,
     search_path,
 )
+from sandcove.runtimes.local.remains import end_rooms
 from sandcove.runtimes.local.room import LocalRoom
 from sandcove.runtimes.local.template import make_etc
 from sandcove.runtimes.local.zygote import AGENTS, KERNELS, Zygote, receive
@@ -82,13 +84,14 @@ class LocalRuntime:
 
     async def start(self) -> None:
         self.zygote.start()
+        await end_rooms(str(self._home.path))
         for left in self._home.spare.iterdir():
             await self.delete(left)
         if self._use_cgroups:
             self._cgroups = Cgroups.find(self._home.path)
             if self._cgroups.why:
                 _log.warning("limits without control groups: %s", self._cgroups.why)
-        self._builder.start(self._home.sandboxes.glob("*/root"))
+        self._builder.start(chain.from_iterable(self._home.sandboxes.glob(f"*/{name}") for name in ("root", "layers")))
         self._etc = make_etc(self._home.templates)
         folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         self._copied = copied_folders(self._python, folders)

@@ -94,7 +94,8 @@ def make_etc(templates: Path) -> Path:
     """The layer of `/etc` for the host as it is now, made if it is not there yet.
 
     Args:
-        templates: the folder that holds them; older ones in it are removed, so no room may be open.
+        templates: the folder that holds them; older ones in it are removed, so no room may be open, and what a
+            server has left that was killed in here.
     """
     etc = Path("/etc")
     sources = [etc / name for name in _FROM_HOST if (etc / name).exists()]
@@ -105,13 +106,13 @@ def make_etc(templates: Path) -> Path:
         status = source.stat()
         digest.update(f"{source} {status.st_mtime_ns} {status.st_size}\n".encode())
     place = templates / digest.hexdigest()[:16]
-    if not place.exists():
-        new = templates / f"new-{os.getpid()}"
-        _fill(new, sources)
-        os.rename(new, place)
     for other in templates.iterdir():
         if other != place:
             shutil.rmtree(other, ignore_errors=True)
+    if not place.exists():
+        new = templates / "new"
+        _fill(new, sources)
+        os.rename(new, place)
     return place
 
 

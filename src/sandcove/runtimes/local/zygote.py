@@ -4,8 +4,9 @@ It imports once what its forks need; they share it all. There are two: one forks
 Python kernels of code contexts. On a request it forks, and the fork does with the descriptors that came along what its
 way in says: `enter_room` or `enter_kernel`. Only a single-threaded process may join a user namespace.
 
-Run as ``python -m sandcove.runtimes.local.zygote FD ENTRY MODULE``: `FD` is the control socket, on which the folder of
-all rooms comes first, or a hyphen; `MODULE` has `preload()` and what `ENTRY.enter` asks of it.
+Run as ``python -m sandcove.runtimes.local.zygote FD ENTRY MODULE``: `FD` is the control socket, on which the server's
+process id and the folder of all rooms come first, or a hyphen; `MODULE` has `preload` and what `ENTRY.enter` asks of
+it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from pathlib import Path
 
 from sandcove import linux
 from sandcove.errors import SandboxError, ServiceUnavailableError
+from sandcove.runtimes.local.remains import sweep
 
-__all__ = ["AGENTS", "KERNELS", "Kind", "Zygote", "main", "receive", "sweep"]
+__all__ = ["AGENTS", "KERNELS", "Kind", "Zygote", "main", "receive"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Zygote:
             )
         # Not an argument: user code sees those of the process that it has as PID 1. What runs code of the user's does
         # not even know it.
-        ours.send(b"-" if self._kind.own_program else os.fsencode(self._home))
+        ours.send(b"-" if self._kind.own_program else b"%d %s" % (os.getpid(), os.fsencode(self._home)))
         ours.setblocking(False)
         self._control = ours
 
@@ -169,11 +171,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    home = os.fsdecode(control.recv(4096))
+    server, _, home = os.fsdecode(control.recv(4096)).partition(" ")
     # Programs that run from a copy have its descriptor's number as their name.
     linux.set_name("python3")
     entry, module = map(importlib.import_module, sys.argv[2:4])
-    module.preload()
+    module.preload(Path(home, "trash") if home else None)
     # The fork that enters a room ends when it has forked the agent, and the agent would go to the host's init: the
     # end of its PID namespace waits until that has reaped it, which some inits do late or never. So they come here,
     # and the kernel reaps them.
@@ -182,31 +184,18 @@ def main() -> None:
     with contextlib.suppress(BrokenPipeError):  # the server has ended meanwhile
         control.send(b"ready")
     while True:
-        data, fds = linux.receive_fds(control, 64, MOST_FDS)
+        data, fds = b"", list[int]()
+        with contextlib.suppress(ConnectionError):  # it died before it had read what it was sent
+            data, fds = linux.receive_fds(control, 64, MOST_FDS)
         if not data:
-            sweep(home)
+            if home:
+                sweep(home, int(server))
             return
         if os.fork() == 0:
             control.close()
             entry.enter(module, *fds)
         for fd in fds:
             os.close(fd)
-
-
-def sweep(folder: str) -> None:
-    """Ends what is left of bubblewrap for rooms below `folder`, when the server has died or given up on one.
-
-    Bubblewrap ends then by itself, but the process that it forks waits for a word from it, without an end if it ends
-    in between.
-    """
-    for name in os.listdir("/proc"):
-        with contextlib.suppress(OSError):
-            if name.isdigit():
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    words = file.read().split(b"\0")
-                program, root = os.path.basename(words[0]), os.fsencode(f"{folder}/")
-                if program == b"bwrap" and any(word.startswith(root) for word in words):
-                    os.kill(int(name), signal.SIGKILL)
 
 
 async def receive(channel: socket.socket, timeout: float) -> tuple[bytes, int | None]:

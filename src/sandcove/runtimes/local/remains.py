@@ -1,0 +1,77 @@
+"""What is left of rooms whose server has died or given them up: found by their processes' arguments, and ended.
+
+Bubblewrap's arguments, and those of a room's first process, name the room's root folder and then the server's process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
+
+__all__ = ["LONGEST_END", "end_rooms", "sweep"]
+
+LONGEST_END = 10.0
+"""Seconds that rooms may take to end, which they do by themselves once their server is gone."""
+
+_log = logging.getLogger("sandcove.runtime")
+
+
+def sweep(folder: str, server: int) -> None:
+    """Ends what is left of bubblewrap for rooms below `folder` of the server with this process id.
+
+    Bubblewrap ends by itself when its server has, but the process that it forks waits for a word from it, without an
+    end if it ends in between. A room that stands ends by itself.
+    """
+    for pid, program, mark in _processes(folder):
+        if program == b"bwrap" and mark == str(server).encode():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+async def end_rooms(folder: str) -> None:
+    """Ends all that is left of rooms below `folder`, whosever they were, and returns when it has ended.
+
+    Until then a room could still change the files of its sandbox, or mount them.
+    """
+    await asyncio.gather(*(_end(pid) for pid, _, _ in _processes(folder)))
+
+
+async def _end(pid: int) -> None:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    loop.add_reader(pidfd, _set, ended)
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        async with asyncio.timeout(LONGEST_END):
+            await ended
+    except (PermissionError, TimeoutError) as error:
+        _log.warning("process %d of a room of the server before has not ended: %r", pid, error)
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+
+def _set(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
+
+
+def _processes(folder: str) -> Iterator[tuple[int, bytes, bytes]]:
+    """Those of rooms below `folder`: id, program, and the id of their server in words."""
+    start = os.fsencode(f"{folder}/")
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if name.isdigit():
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+                if len(words) > 3 and words[-3].startswith(start) and words[-3].endswith(b"/root"):
+                    yield int(name), os.path.basename(words[0]), words[-2]
