@@ -205,13 +205,17 @@ def receive_fds(sock: socket.socket, size: int, count: int) -> tuple[bytes, list
 
 
 def sealed_memfd(name: str, data: bytes) -> int:
-    """A descriptor of a file in memory that holds `data`, and that nobody can ever change; closed on exec."""
+    """A descriptor of a file in memory that holds `data`, and that nobody can ever change; closed on exec.
+
+    Everybody may read and execute it.
+    """
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    os.fchmod(fd, 0o555)
     return fd
 
 
@@ -229,7 +233,7 @@ def raise_open_files() -> int:
 
 def take_limits(pid: int) -> None:
     """Makes the resource limits of another process this one's."""
-    for name in ("CORE", "NOFILE", "DATA", "NPROC", "FSIZE"):
+    for name in ("CORE", "NOFILE", "DATA", "NPROC", "FSIZE", "RTPRIO", "NICE", "MEMLOCK", "SIGPENDING"):
         kind = getattr(resource, f"RLIMIT_{name}")
         resource.setrlimit(kind, resource.prlimit(pid, kind))
 

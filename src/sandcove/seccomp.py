@@ -114,8 +114,8 @@ _FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 _PROTOCOLS = (0, socket.IPPROTO_ICMP, socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMPV6)
 _NETLINK = (0, 4, 15)
 """Routes, sockets' states, news of devices: what getifaddrs, ss and udev ask."""
-_TERMINAL = (0x5412, 0x541C)
-"""TIOCSTI and TIOCLINUX: they type into a terminal that others may read."""
+_TERMINAL = (0x5412, 0x541C, 0x5423)
+"""TIOCSTI and TIOCLINUX type into a terminal that others may read; TIOCSETD has the kernel load drivers for lines."""
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0x40000, 0xFFFFFFFF)
 """Plain, 32 bits, UNAME26, both, no random addresses (debuggers), and the question which it is."""
 

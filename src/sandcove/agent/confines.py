@@ -13,6 +13,14 @@ __all__ = ["Confines"]
 
 NO_CORE = 1
 """Bytes: too few for a dump into a file, and the size at which Linux hands none to a program of the host's."""
+MOST = {
+    resource.RLIMIT_RTPRIO: 0,
+    resource.RLIMIT_NICE: 0,
+    resource.RLIMIT_MEMLOCK: 8 * 1024 * 1024,
+    resource.RLIMIT_SIGPENDING: 8192,
+}
+"""What user code has at most of what the server's user may have: priority over all others, memory that is never
+paged out, queued signals."""
 
 
 class Confines:
@@ -47,6 +55,10 @@ class Confines:
         _limit(pid, resource.RLIMIT_DATA, confine.data)
         _limit(pid, resource.RLIMIT_NPROC, confine.processes)
         _limit(pid, resource.RLIMIT_FSIZE, confine.file_size)
+        for kind, most in MOST.items():
+            _, hard = resource.prlimit(pid, kind)
+            if hard > most or hard == resource.RLIM_INFINITY:
+                resource.prlimit(pid, kind, (most, most))
 
     def oom_kills(self) -> int:
         """How many processes of the sandbox the kernel has killed for want of memory."""

@@ -1,0 +1,86 @@
+"""What the kernel counts for each user of the machine: a sandbox that takes all of it leaves the others theirs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandcove import Sandbox
+from tests.security.probes import NEEDS_ROOT, inside, outside
+
+pytestmark = [NEEDS_ROOT, pytest.mark.local("the control is a user of this machine")]
+
+# Each takes what there is until the kernel gives no more.
+TAKE = {
+    "inotify instances": """
+taken = 0
+while taken < 10_000 and libc.inotify_init() >= 0:
+    taken += 1
+""",
+    "queued signals": """
+number, taken = signal.SIGRTMIN + 1, 0
+signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+while taken < 1_000_000 and libc.sigqueue(os.getpid(), number, ctypes.c_void_p()) == 0:
+    taken += 1
+""",
+    "message queues": """
+library, taken = ctypes.CDLL("librt.so.1", use_errno=True), 0
+while taken < 1000 and library.mq_open(b"/probe-%d" % taken, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, None) >= 0:
+    taken += 1
+for made in range(taken):
+    library.mq_unlink(b"/probe-%d" % made)
+""",
+}
+# A child takes and keeps; it outlives the probe.
+KEEP = """
+read, write = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    for fd in (0, 1, 2):
+        os.dup2(os.open("/dev/null", os.O_RDWR), fd)
+    exec(args[0])
+    os.write(write, str(taken).encode())
+    os.close(write)
+    while True:
+        signal.pause()
+os.close(write)
+say(os.read(read, 16).decode())
+say(pid)
+"""
+COUNT = "exec(args[0]); say(taken)"
+USER = ["setpriv", "--reuid", "12346", "--regid", "12346", "--clear-groups", "unshare", "--user", "--map-root-user"]
+
+
+@pytest.fixture
+def kept() -> Iterator[list[int]]:
+    """Processes of controls, to be ended."""
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("what", TAKE)
+def test_what_one_takes_the_other_still_has(home: Path, kept: list[int], what: str) -> None:
+    take = TAKE[what]
+    with Sandbox() as greedy, Sandbox() as other:
+        (before,) = map(int, inside(other, COUNT, take).said)
+        taken, _ = map(int, inside(greedy, KEEP, take).said)
+        (after,) = map(int, inside(other, COUNT, take).said)
+        assert before > 0 < taken
+        # Signals are sent to processes for other reasons too.
+        assert after >= before * 0.9, f"{what}: {after} are left of {before}"
+    # The control: two user namespaces that belong to one user share them.
+    python = "/usr/bin/python3"
+    if subprocess.run([*USER, python, "-c", ""], check=False, capture_output=True).returncode != 0:
+        pytest.skip("ordinary users can't make namespaces here")
+    taken, pid = map(int, outside(KEEP, take, wrap=USER, python=python).said)
+    kept.append(pid)
+    (left,) = map(int, outside(COUNT, take, wrap=USER, python=python).said)
+    assert left <= taken * 0.1
