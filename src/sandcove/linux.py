@@ -95,6 +95,8 @@ _PROC_HIDDEN = (
 )
 MOST_OPEN_FILES = 65536
 """That a process of ours has."""
+MOST_TERMINALS = 256
+"""Pseudo-terminals of a room."""
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
@@ -273,10 +275,13 @@ def restrict_proc(proc: str = "/proc") -> None:
 def restrict_devices() -> None:
     """Makes the mounts of the devices in /dev read-only: they work, but their mode and times can't be changed.
 
-    They are the host's own, and the room's uid 0 owns them where the server runs as root.
+    They are the host's own, and the room's uid 0 owns them where the server runs as root. Of terminals, of which the
+    machine has some thousand for all, there are `MOST_TERMINALS`.
     """
     for name in _DEVICES:
         _remount_read_only(f"/dev/{name}")
+    options = f"mode=620,ptmxmode=666,max={MOST_TERMINALS}"
+    mount("none", "/dev/pts", None, _MS_REMOUNT | MS_NOSUID | MS_NOEXEC, options)
 
 
 def _remount_read_only(path: str, flags: int = 0) -> None:

@@ -89,6 +89,7 @@ _OLD: _Calls = {
     "_sysctl": (156, None),
     "nfsservctl": (180, 42),
 }
+_QUEUES: _Calls = {"io_setup": (206, 0)}
 _RINGS: _Calls = {"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)}
 
 DENIED: dict[str, tuple[_Calls, int]] = {
@@ -100,6 +101,7 @@ DENIED: dict[str, tuple[_Calls, int]] = {
     "the machine's clock, log, modules, accounting, swap": (_MACHINE, errno.EPERM),
     "where memory lies is the machine's business": (_PLACES, errno.EPERM),
     "old calls that no program needs": (_OLD, errno.ENOSYS),
+    "asynchronous I/O: the machine has a number of requests for all; programs fall back": (_QUEUES, errno.ENOSYS),
     "io_uring: calls that pass this filter; programs fall back": (_RINGS, errno.ENOSYS),
 }
 """Why -> the calls, and the error they get."""

@@ -1,4 +1,4 @@
-"""Ways out of other sandboxes that became known, each by its number, tried on this one; and where they lead, as control."""
+"""Ways out of other sandboxes that became known, each by its number: tried on this one, and where they lead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shared() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-# --- CVE-2019-5736: the program of the process that starts the sandbox's programs is overwritten -------------------------
+# --- CVE-2019-5736: the program of the process that starts the sandbox's programs is overwritten
 
 # A program whose interpreter is whatever executes it: the file that runs is that of the process which starts programs.
 SCRIPT = """#!/proc/self/exe

@@ -84,3 +84,50 @@ def test_what_one_takes_the_other_still_has(home: Path, kept: list[int], what: s
     kept.append(pid)
     (left,) = map(int, outside(COUNT, take, wrap=USER, python=python).said)
     assert left <= taken * 0.1
+
+
+# As many terminals as there are, 1000 at most, from a file system of terminals.
+TERMINALS = """
+taken = 0
+try:
+    while taken < 1000:
+        os.open(args[0], os.O_RDWR | os.O_NOCTTY)
+        taken += 1
+except OSError:
+    pass
+say(taken)
+"""
+OF_ITS_OWN = f"""
+call(libc.mount(b"devpts", b"/mnt", b"devpts", 0, b"ptmxmode=666"))
+args[0] = "/mnt/ptmx"
+{TERMINALS}
+"""
+
+
+def test_one_takes_few_of_the_machines_terminals(home: Path) -> None:
+    with Sandbox() as sandbox:
+        (taken,) = map(int, inside(sandbox, TERMINALS, "/dev/ptmx").said)
+        assert 64 <= taken <= 256
+    # The control: a file system of terminals gives as many as the machine has.
+    (taken,) = map(int, outside(OF_ITS_OWN, "", wrap=["unshare", "--mount", "--propagation", "private", "--"]).said)
+    assert taken == 1000
+
+
+# Limits that a server's user may have been given; these come to every process that it starts.
+GIVEN = """
+import resource
+for name in ("RTPRIO", "NICE", "MEMLOCK", "SIGPENDING"):
+    say(resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1])
+"""
+
+
+def test_limits_of_the_servers_user_are_not_the_sandboxs(home: Path) -> None:
+    with Sandbox() as sandbox:
+        for where in (sandbox, sandbox.create_session("isolated", isolation=True)):
+            priority, nice, locked, signals = map(int, inside(where, GIVEN).said)
+            assert (priority, nice) == (0, 0)
+            assert 0 <= locked <= 8 << 20
+            assert 0 <= signals <= 8192
+        cell = sandbox.run_code(GIVEN.replace("say(", "print("))
+        assert [int(line) for line in "".join(cell.logs.stdout).split()] == [priority, nice, locked, signals]
+    assert int(outside(GIVEN).said[3]) > 8192 or int(outside(GIVEN).said[3]) == -1

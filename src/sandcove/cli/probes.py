@@ -153,6 +153,14 @@ call(libc.syscall(numbers(298, 241), attributes, 0, -1, -1, 0))
     ),
     Probe("page faults of its own to answer", "kernel", _call(323, 282, "0")),
     Probe("io_uring", "kernel", _call(425, 425, "4", "ctypes.create_string_buffer(120)")),
+    Probe("asynchronous I/O", "kernel", _call(206, 0, "1", "ctypes.byref(ctypes.c_ulong())")),
+    Probe(
+        "a driver for a terminal's line",
+        "kernel",
+        """
+fcntl.ioctl(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), 0x5423, struct.pack("i", 0))
+""",
+    ),
     Probe("a key", "kernel", _call(248, 217, "b'user'", "b'sandcove-probe'", "b'x'", "1", "-2")),
     Probe("a socket of the hypervisor", "kernel", "socket.socket(40, socket.SOCK_STREAM)"),
     Probe("a socket of the kernel's ciphers", "kernel", "socket.socket(38, socket.SOCK_SEQPACKET)"),
