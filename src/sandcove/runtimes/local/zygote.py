@@ -5,8 +5,8 @@ Python kernels of code contexts. On a request it forks, and the fork does with t
 way in says: `enter_room` or `enter_kernel`. Only a single-threaded process may join a user namespace.
 
 Both run from a copy of Python in memory that nobody can write. Code of the user's gets hold of its own program by
-``/proc/self/exe``, past every mount of the room, and of that of the process that starts it, by a script whose first line
-is ``#!/proc/self/exe`` (as in CVE-2019-5736); it would change the host's file where the server's user may.
+``/proc/self/exe``, past every mount of the room, and of that of the process that starts it, by a script whose first
+line is ``#!/proc/self/exe`` (as in CVE-2019-5736); it would change the host's file where the server's user may.
 
 Run as ``python -m sandcove.runtimes.local.zygote FD ENTRY MODULE``: `FD` is the control socket, on which the folder of
 all rooms comes first, or a hyphen; `MODULE` has `preload()` and what `ENTRY.enter` asks of it.
