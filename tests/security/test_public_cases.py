@@ -11,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -199,29 +199,28 @@ def test_cve_2024_28185_and_28189_no_link_is_followed_out(home: Path, shared: Pa
     sandbox = Sandbox("follows-links")
     try:
         with contextlib.suppress(SandboxError):  # the files by which its end is told are links now
-            sandbox.exec(["python3", *program(PLANT, outer)], timeout=1)
-        for name in ("folder/planted", "file", "below/file"):
-            for write in (
-                lambda path: sandbox.write_file(path, "x", mode=0o666),
-                lambda path: sandbox.upload(Path(__file__), path),
-                lambda path: sandbox.upload(Path(__file__).parent, path),
-                lambda path: sandbox.mkdir(path, recursive=True),
-                lambda path: sandbox.rename_file(path, "/tmp/elsewhere"),
-                lambda path: sandbox.delete_file(path, recursive=True),
-            ):
+            sandbox.exec(["python3", *program(PLANT, outer)], timeout=0.5)
+        writes: list[Callable[[str], object]] = [
+            lambda path: sandbox.write_file(path, "x", mode=0o666),
+            lambda path: sandbox.upload(Path(__file__), path),
+            lambda path: sandbox.mkdir(path, recursive=True),
+            lambda path: sandbox.rename_file(path, "/tmp/elsewhere"),
+            lambda path: sandbox.delete_file(path, recursive=True),
+        ]
+        for write in writes:
+            for name in ("folder/planted", "file", "below/file"):
                 with contextlib.suppress(SandboxError):
                     write(f"/tmp/links/{name}")
-        for call in (
-            lambda: sandbox.exec("echo a", stdin="x" * 2_000_000, timeout=1),
-            lambda: sandbox.exec("echo a; cd /; export A=b", timeout=1),
+        calls: list[Callable[[], object]] = [
+            lambda: sandbox.exec("echo a; export A=b", stdin="x" * 2_000_000, timeout=0.5),
+            lambda: sandbox.upload(tmp_path, "/tmp/links/folder"),
             lambda: sandbox.set_env_vars({"A": "1"}),
-            lambda: sandbox.create_session("other", isolation=True).exec("echo a", timeout=1),
             lambda: sandbox.start_process("echo a").wait(timeout=1),
-            lambda: sandbox.run_code("open('x', 'w')"),
             sandbox.sleep,
-            lambda: sandbox.exec("echo awake", timeout=1),
+            lambda: sandbox.exec("echo awake", timeout=0.5),
             sandbox.sleep,
-        ):
+        ]
+        for call in calls:
             with contextlib.suppress(SandboxError):
                 call()
         root = home / "sandboxes" / "follows-links" / "root"
@@ -231,7 +230,7 @@ def test_cve_2024_28185_and_28189_no_link_is_followed_out(home: Path, shared: Pa
             (root / name).rmdir()
             (root / name).symlink_to(outer)
         with contextlib.suppress(SandboxError):
-            sandbox.exec("echo awake", timeout=1)
+            sandbox.exec("echo awake", timeout=0.5)
         sandbox.sleep()
         # The control: what the server did not do. As its root it would have followed.
         (root / "workspace" / "naive").write_text("x")
