@@ -1,6 +1,6 @@
-"""Repositories whose content or configuration is an attack on who checks them out: nothing of it runs, nor leaves its folder.
+"""Repositories that are an attack on who checks them out: nothing of them runs, nor leaves its folder.
 
-Each is made object by object, since git itself makes no such trees. The control writes what the trees say, name by name.
+Each is made object by object, since git itself makes no such trees. The control does what the trees say, name by name.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ def test_what_a_tree_says_stays_in_its_folder(cell: Sandbox, what: str) -> None:
     # Who works on in it runs nothing either.
     cell.exec("git -C cloned status; git -C cloned checkout -f; rm -rf cloned")
     assert _leaks(cell, "/workspace/cloned") == []
+    # The control.
     if what in BY_GIT:
         cell.exec(BY_GIT[what])
     elif what not in ELSEWHERE:
