@@ -1,4 +1,4 @@
-"""Archives that are sent to a sandbox, whoever made them: what is in them lands in the sandbox, and never on the host."""
+"""Archives that are sent to a sandbox, whoever made them: what is in them lands there, never on the host."""
 
 from __future__ import annotations
 

@@ -86,6 +86,36 @@ def test_what_one_takes_the_other_still_has(home: Path, kept: list[int], what: s
     assert left <= taken * 0.1
 
 
+IN_FLIGHT = """
+taken, kept, own = 0, [], socket.socketpair()
+try:
+    while taken < 1_000_000:
+        kept.append(socket.socketpair())
+        for _ in range(50):
+            socket.send_fds(kept[-1][0], [b"x"], [own[0].fileno()] * 250)
+            taken += 250
+except OSError as error:
+    if error.errno != errno.ETOOMANYREFS:
+        raise
+"""
+
+
+def test_descriptors_that_are_on_their_way_leave_the_agent_its_own(home: Path, kept: list[int]) -> None:
+    """The agent has the same user as user code, and starts programs by sending descriptors."""
+    with Sandbox() as sandbox:
+        taken, _ = map(int, inside(sandbox, KEEP, IN_FLIGHT).said)
+        assert taken > 100
+        assert sandbox.create_session("after").exec("echo alive").stdout == "alive\n"
+    # The control: one process of a user keeps another of his from sending any.
+    python = "/usr/bin/python3"
+    if subprocess.run([*USER, python, "-c", ""], check=False, capture_output=True).returncode != 0:
+        pytest.skip("ordinary users can't make namespaces here")
+    _, pid = map(int, outside(KEEP, IN_FLIGHT, wrap=USER, python=python).said)
+    kept.append(pid)
+    send = "own = socket.socketpair(); socket.send_fds(own[0], [b'x'], [own[0].fileno()])"
+    assert outside(send, wrap=USER, python=python).why.startswith("ETOOMANYREFS")
+
+
 # As many terminals as there are, 1000 at most, from a file system of terminals.
 TERMINALS = """
 taken = 0

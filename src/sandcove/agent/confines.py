@@ -13,6 +13,10 @@ __all__ = ["Confines"]
 
 NO_CORE = 1
 """Bytes: too few for a dump into a file, and the size at which Linux hands none to a program of the host's."""
+SPARED_FILES = 4096
+"""Descriptors that user code may have fewer than this process. As many can be on their way through sockets as who sends
+may have, and those of all processes of the user count: what user code sends must not keep the agent, or a server of the
+same user, from sending."""
 MOST = {
     resource.RLIMIT_RTPRIO: 0,
     resource.RLIMIT_NICE: 0,
@@ -38,6 +42,8 @@ class Confines:
     ) -> None:
         self.confine = confine
         self.soft = soft
+        own, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_files = max(own - SPARED_FILES, own // 2)
         self._enter = enter
         self._oom = oom
 
@@ -51,7 +57,8 @@ class Confines:
         """Sets the limits of a process, 0: this one. What is above the kernel's hard limit stays as it is."""
         confine = self.confine
         _limit(pid, resource.RLIMIT_CORE, NO_CORE)
-        _limit(pid, resource.RLIMIT_NOFILE, confine.open_files, soft=self.soft)
+        files = min(confine.open_files or self._most_files, self._most_files)
+        _limit(pid, resource.RLIMIT_NOFILE, files, soft=self.soft)
         _limit(pid, resource.RLIMIT_DATA, confine.data)
         _limit(pid, resource.RLIMIT_NPROC, confine.processes)
         _limit(pid, resource.RLIMIT_FSIZE, confine.file_size)
