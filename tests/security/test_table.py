@@ -29,6 +29,7 @@ TABLE = {
         "test_agent.test_the_agent_is_not_seen",
         "test_agent.test_the_first_process",
         "test_agent.test_the_first_process_outlives_signals",
+        "test_agent.test_the_channel_of_a_cell_is_no_way_to_the_agent",
         "test_agent.test_the_agent_has_no_file_of_the_sandbox_mapped",
         "test_public_cases.test_cve_2019_5736_reaches_no_program_of_the_host",
     ],
@@ -63,6 +64,7 @@ TABLE = {
     ],
     "resources": [
         "test_shares.test_what_one_takes_the_other_still_has",
+        "test_shares.test_descriptors_that_are_on_their_way_leave_the_agent_its_own",
         "test_shares.test_one_takes_few_of_the_machines_terminals",
         "test_shares.test_limits_of_the_servers_user_are_not_the_sandboxs",
     ],
