@@ -43,8 +43,8 @@ def _read(pid: int, name: str) -> bytes:
 def _program(pid: int) -> str:
     """The name of the program that the process runs; empty when it can't be told."""
     try:
-        # A server that is root runs bubblewrap from memory.
-        return Path(os.readlink(f"/proc/{pid}/exe")).name.replace("memfd:bwrap (deleted)", "bwrap")
+        # Zygotes, and bubblewrap where the server is root, run from memory.
+        return Path(os.readlink(f"/proc/{pid}/exe")).name.removeprefix("memfd:").removesuffix(" (deleted)")
     except OSError:
         return ""
 

@@ -95,6 +95,8 @@ _PROC_HIDDEN = (
 )
 MOST_OPEN_FILES = 65536
 """That a process of ours has."""
+MOST_TERMINALS = 256
+"""Pseudo-terminals of a room."""
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
@@ -205,13 +207,17 @@ def receive_fds(sock: socket.socket, size: int, count: int) -> tuple[bytes, list
 
 
 def sealed_memfd(name: str, data: bytes) -> int:
-    """A descriptor of a file in memory that holds `data`, and that nobody can ever change; closed on exec."""
+    """A descriptor of a file in memory that holds `data`, and that nobody can ever change; closed on exec.
+
+    Everybody may read and execute it.
+    """
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    os.fchmod(fd, 0o555)
     return fd
 
 
@@ -229,7 +235,7 @@ def raise_open_files() -> int:
 
 def take_limits(pid: int) -> None:
     """Makes the resource limits of another process this one's."""
-    for name in ("CORE", "NOFILE", "DATA", "NPROC", "FSIZE"):
+    for name in ("CORE", "NOFILE", "DATA", "NPROC", "FSIZE", "RTPRIO", "NICE", "MEMLOCK", "SIGPENDING"):
         kind = getattr(resource, f"RLIMIT_{name}")
         resource.setrlimit(kind, resource.prlimit(pid, kind))
 
@@ -269,10 +275,13 @@ def restrict_proc(proc: str = "/proc") -> None:
 def restrict_devices() -> None:
     """Makes the mounts of the devices in /dev read-only: they work, but their mode and times can't be changed.
 
-    They are the host's own, and the room's uid 0 owns them where the server runs as root.
+    They are the host's own, and the room's uid 0 owns them where the server runs as root. Of terminals, of which the
+    machine has some thousand for all, there are `MOST_TERMINALS`.
     """
     for name in _DEVICES:
         _remount_read_only(f"/dev/{name}")
+    options = f"mode=620,ptmxmode=666,max={MOST_TERMINALS}"
+    mount("none", "/dev/pts", None, _MS_REMOUNT | MS_NOSUID | MS_NOEXEC, options)
 
 
 def _remount_read_only(path: str, flags: int = 0) -> None:

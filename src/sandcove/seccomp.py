@@ -89,6 +89,7 @@ _OLD: _Calls = {
     "_sysctl": (156, None),
     "nfsservctl": (180, 42),
 }
+_QUEUES: _Calls = {"io_setup": (206, 0)}
 _RINGS: _Calls = {"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)}
 
 DENIED: dict[str, tuple[_Calls, int]] = {
@@ -100,6 +101,7 @@ DENIED: dict[str, tuple[_Calls, int]] = {
     "the machine's clock, log, modules, accounting, swap": (_MACHINE, errno.EPERM),
     "where memory lies is the machine's business": (_PLACES, errno.EPERM),
     "old calls that no program needs": (_OLD, errno.ENOSYS),
+    "asynchronous I/O: the machine has a number of requests for all; programs fall back": (_QUEUES, errno.ENOSYS),
     "io_uring: calls that pass this filter; programs fall back": (_RINGS, errno.ENOSYS),
 }
 """Why -> the calls, and the error they get."""
@@ -114,8 +116,8 @@ _FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 _PROTOCOLS = (0, socket.IPPROTO_ICMP, socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMPV6)
 _NETLINK = (0, 4, 15)
 """Routes, sockets' states, news of devices: what getifaddrs, ss and udev ask."""
-_TERMINAL = (0x5412, 0x541C)
-"""TIOCSTI and TIOCLINUX: they type into a terminal that others may read."""
+_TERMINAL = (0x5412, 0x541C, 0x5423)
+"""TIOCSTI and TIOCLINUX type into a terminal that others may read; TIOCSETD has the kernel load drivers for lines."""
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0x40000, 0xFFFFFFFF)
 """Plain, 32 bits, UNAME26, both, no random addresses (debuggers), and the question which it is."""
 

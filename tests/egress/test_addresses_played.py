@@ -36,7 +36,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def attempt(address: str, exempt: str = "", own: str = "protected") -> dict[str, object]:
-    script = 'ip link set lo up && ip addr add "$1" dev lo && shift && exec "$@"'
+    # The last is another one of the same network than the first that the machine has there.
+    script = """
+        ip link set lo up && case "$1" in */*) ip addr add "${1%.*}.254/${1#*/}" dev lo;; esac &&
+        ip addr add "$1" dev lo && shift && exec "$@"
+    """
     command = [
         "unshare",
         "--net",
@@ -48,7 +52,7 @@ def attempt(address: str, exempt: str = "", own: str = "protected") -> dict[str,
         sys.executable,
         "-c",
         PROGRAM,
-        address,
+        address.partition("/")[0],
         exempt,
         own,
     ]
@@ -70,7 +74,7 @@ def test_metadata_and_private_addresses(address: str) -> None:
     assert attempt(address, f"[{address}]" if ":" in address else address)["reached"] == [True, True]
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111"])
+@pytest.mark.parametrize("address", ["8.8.8.8", "8.8.8.8/24", "2606:4700::1111"])
 def test_a_public_address_of_the_server_itself(address: str) -> None:
     shut = attempt(address)
     assert (shut["reached"], shut["seen"]) == ([False, False], 0), shut

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,6 +167,47 @@ def test_the_environment_is_a_new_one(cell: Sandbox) -> None:
     names = set(inside(cell, "[say(name) for name in os.environ]").said)
     known = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
     assert names <= known | set(way_out()) | {"NODE_OPTIONS"}
+
+
+# A cell's process has a channel whose other end the agent holds; SO_PEERPIDFD gives a descriptor of who made it.
+PEERS = """
+import ctypes, os, signal, socket
+libc = ctypes.CDLL(None, use_errno=True)
+reached = []
+for number in map(int, os.listdir("/proc/self/fd")):
+    try:
+        with socket.socket(fileno=os.dup(number)) as channel:
+            peer = int.from_bytes(channel.getsockopt(socket.SOL_SOCKET, 77, 4), "little")
+            if os.getpid() == int.from_bytes(channel.getsockopt(socket.SOL_SOCKET, 17, 12)[:4], "little"):
+                continue
+    except OSError:
+        continue
+    for name, attack in {
+        "signal": lambda: signal.pidfd_send_signal(peer, 0),
+        "descriptor": lambda: 0 if libc.syscall(438, peer, 0, 0) >= 0 else os.fstat(-1),
+        "namespaces": lambda: 0 if libc.setns(peer, 0x20000) >= 0 else os.fstat(-1),
+    }.items():
+        try:
+            attack()
+            reached.append(name)
+        except OSError:
+            reached.append("no " + name)
+print(*reached)
+"""
+
+
+@NEEDS_ROOT
+def test_the_channel_of_a_cell_is_no_way_to_the_agent(cell: Sandbox) -> None:
+    said = "".join(cell.run_code(PEERS).logs.stdout).strip()
+    if not said:
+        pytest.skip("this kernel tells no descriptors of peers")
+    assert said == "no signal no descriptor no namespaces"
+    # The control: a child with a channel of its parent's making reaches that one.
+    made, passed = socket.socketpair()
+    with made, passed:
+        argv = [sys.executable, "-c", PEERS]
+        done = subprocess.run(argv, pass_fds=[passed.fileno()], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[:2] == ["signal", "descriptor"]
 
 
 @NEEDS_ROOT

@@ -57,6 +57,55 @@ any("of-a.so" + "ck" in open(path).read() for path in glob.glob("/proc/[0-9]*/cm
     if int(path.split("/")[2]) != os.getpid()) or refuse("not seen")
 """,
 }
+LOCK = """
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    file = os.open(args[0], os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os._exit(1)
+    os.write(write, b"+")
+    os.close(write)
+    for fd in (0, 1, 2):
+        os.dup2(os.open("/dev/null", os.O_RDWR), fd)
+    signal.alarm(30)
+    signal.pause()
+os.close(write)
+os.read(read, 1) or refuse("somebody has it locked")
+"""
+# Says what is done with a file while it watches: IN_OPEN | IN_ACCESS | IN_ATTRIB.
+WATCH = """
+import select
+watch = libc.inotify_init1(0)
+call(libc.inotify_add_watch(watch, args[0].encode(), 0x25))
+print("watching", flush=True)
+print("seen" if select.select([watch], [], [], float(args[1]))[0] else "nothing", flush=True)
+"""
+
+
+def test_a_lock_on_a_shared_program(home: Path) -> None:
+    shared = os.path.realpath("/usr/bin/env")
+    with Sandbox() as first, Sandbox() as second:
+        assert inside(first, LOCK, shared).reached
+        assert inside(second, LOCK, shared).reached
+        # The control: within one sandbox, it is locked.
+        assert not inside(first, LOCK, shared).reached
+
+
+def test_what_another_does_with_a_shared_program(pair: tuple[Sandbox, Sandbox]) -> None:
+    first, second = pair
+    shared = os.path.realpath("/usr/bin/env")
+    # The control: it sees what its own sandbox does.
+    for actor, seconds, expected in ((second, 0.5, "nothing"), (first, 10, "seen")):
+        process = first.start_process(["python3", *program(WATCH, shared, seconds)])
+        process.wait_for_log("watching", timeout=10)
+        assert actor.exec(["/usr/bin/env", "true"]).success
+        process.wait(timeout=20)
+        assert process.logs().stdout.split()[1] == expected
+
+
 # Key rings: ADD and JOIN as in add_key(2) and keyctl(2); -3 is the session's ring.
 CALLS = """
 ADD, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]

@@ -13,6 +13,18 @@ __all__ = ["Confines"]
 
 NO_CORE = 1
 """Bytes: too few for a dump into a file, and the size at which Linux hands none to a program of the host's."""
+SPARED_FILES = 4096
+"""Descriptors that user code may have fewer than this process. As many can be on their way through sockets as who sends
+may have, and those of all processes of the user count: what user code sends must not keep the agent, or a server of the
+same user, from sending."""
+MOST = {
+    resource.RLIMIT_RTPRIO: 0,
+    resource.RLIMIT_NICE: 0,
+    resource.RLIMIT_MEMLOCK: 8 * 1024 * 1024,
+    resource.RLIMIT_SIGPENDING: 8192,
+}
+"""What user code has at most of what the server's user may have: priority over all others, memory that is never
+paged out, queued signals."""
 
 
 class Confines:
@@ -30,6 +42,8 @@ class Confines:
     ) -> None:
         self.confine = confine
         self.soft = soft
+        own, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_files = max(own - SPARED_FILES, own // 2)
         self._enter = enter
         self._oom = oom
 
@@ -43,10 +57,15 @@ class Confines:
         """Sets the limits of a process, 0: this one. What is above the kernel's hard limit stays as it is."""
         confine = self.confine
         _limit(pid, resource.RLIMIT_CORE, NO_CORE)
-        _limit(pid, resource.RLIMIT_NOFILE, confine.open_files, soft=self.soft)
+        files = min(confine.open_files or self._most_files, self._most_files)
+        _limit(pid, resource.RLIMIT_NOFILE, files, soft=self.soft)
         _limit(pid, resource.RLIMIT_DATA, confine.data)
         _limit(pid, resource.RLIMIT_NPROC, confine.processes)
         _limit(pid, resource.RLIMIT_FSIZE, confine.file_size)
+        for kind, most in MOST.items():
+            _, hard = resource.prlimit(pid, kind)
+            if hard > most or hard == resource.RLIM_INFINITY:
+                resource.prlimit(pid, kind, (most, most))
 
     def oom_kills(self) -> int:
         """How many processes of the sandbox the kernel has killed for want of memory."""

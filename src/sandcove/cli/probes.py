@@ -72,8 +72,8 @@ class Probe:
         name: what it asks for.
         group: what it attacks.
         body: its Python.
-        control: how it is let in outside, as root: ``free`` as it is, ``namespaces`` in mount and host name
-            namespaces of its own; empty where there is no harmless way.
+        control: how the tests let it in outside, as root: ``free`` as it is, ``namespaces`` in mount and host name
+            namespaces of its own, ``played`` where they have made what it looks for.
     """
 
     name: str
@@ -153,6 +153,14 @@ call(libc.syscall(numbers(298, 241), attributes, 0, -1, -1, 0))
     ),
     Probe("page faults of its own to answer", "kernel", _call(323, 282, "0")),
     Probe("io_uring", "kernel", _call(425, 425, "4", "ctypes.create_string_buffer(120)")),
+    Probe("asynchronous I/O", "kernel", _call(206, 0, "1", "ctypes.byref(ctypes.c_ulong())")),
+    Probe(
+        "a driver for a terminal's line",
+        "kernel",
+        """
+fcntl.ioctl(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), 0x5423, struct.pack("i", 0))
+""",
+    ),
     Probe("a key", "kernel", _call(248, 217, "b'user'", "b'sandcove-probe'", "b'x'", "1", "-2")),
     Probe("a socket of the hypervisor", "kernel", "socket.socket(40, socket.SOCK_STREAM)"),
     Probe("a socket of the kernel's ciphers", "kernel", "socket.socket(38, socket.SOCK_SEQPACKET)"),
@@ -208,7 +216,7 @@ os.mknod("/tmp/sandcove-probe", stat.S_IFCHR | 0o600, os.makedev(1, 1))
 os.unlink("/tmp/sandcove-probe")
 """,
     ),
-    Probe("the machine's memory", "devices", _open("/dev/mem"), ""),
+    Probe("the machine's memory", "devices", _open("/dev/mem"), "played"),
     Probe(
         "a disk",
         "devices",
@@ -218,13 +226,13 @@ disks or refuse("none is there")
 """,
     ),
     Probe("the kernel's messages", "devices", _open("/dev/kmsg")),
-    Probe("virtual machines", "devices", _open("/dev/kvm", "os.O_RDWR"), ""),
+    Probe("virtual machines", "devices", _open("/dev/kvm", "os.O_RDWR"), "played"),
     # --- files of the kernel and of the host
     Probe("the core pattern", "files", _open("/proc/sys/kernel/core_pattern", "os.O_WRONLY")),
     Probe("a setting of memory", "files", _open("/proc/sys/vm/overcommit_memory", "os.O_WRONLY")),
-    Probe("the module loader's path", "files", _open("/proc/sys/kernel/modprobe", "os.O_WRONLY"), ""),
-    Probe("the system request key", "files", _open("/proc/sysrq-trigger", "os.O_WRONLY"), ""),
-    Probe("the kernel's memory", "files", _open("/proc/kcore"), ""),
+    Probe("the module loader's path", "files", _open("/proc/sys/kernel/modprobe", "os.O_WRONLY"), "played"),
+    Probe("the system request key", "files", _open("/proc/sysrq-trigger", "os.O_WRONLY"), "played"),
+    Probe("the kernel's memory", "files", _open("/proc/kcore"), "played"),
     Probe(
         "a control group's release agent",
         "files",
@@ -248,7 +256,7 @@ else:
         """
 socket.socket(socket.AF_UNIX).connect("/run/docker.sock")
 """,
-        "",
+        "played",
     ),
     Probe(
         "a folder that was left open (CVE-2024-21626)",
@@ -256,16 +264,17 @@ socket.socket(socket.AF_UNIX).connect("/run/docker.sock")
         """
 for number in os.listdir("/proc/self/fd"):
     try:
-        where = os.readlink(f"/proc/self/fd/{number}")
-        inside = not stat.S_ISDIR(os.fstat(int(number)).st_mode) or os.path.samefile(where, f"/proc/self/fd/{number}")
+        os.chdir(f"/proc/self/fd/{number}")
     except OSError:
         continue
-    if not inside:
+    while not os.path.samefile(".", ".."):
+        os.chdir("..")
+    if not os.path.samefile(".", "/"):
         break
 else:
     refuse("none leads out")
 """,
-        "",
+        "played",
     ),
     # --- processes
     Probe(
@@ -275,24 +284,24 @@ else:
 names = [pid for pid in os.listdir("/proc") if pid.isdigit()]
 len(names) > 20 or refuse("only those of the sandbox are to be seen")
 """,
-        "",
+        "played",
     ),
     Probe(
         "the first process, by a signal",
         "processes",
         """
-os.kill(1, signal.SIGTERM)
-signal.sigtimedwait([], 0.05)
-os.kill(1, 0)
-refuse("it does not heed it")
+import select
+process = os.pidfd_open(int(first))
+signal.pidfd_send_signal(process, signal.SIGTERM)
+select.select([process], [], [], 0.1)[0] or refuse("it does not heed it")
 """,
-        "",
+        "played",
     ),
     Probe(
         "the first process, by tracing",
         "processes",
-        "call(libc.ptrace(16, 1, None, None)); libc.ptrace(17, 1, None, None)",
-        "",
+        "call(libc.ptrace(0x4206, int(first), None, None))",
+        "played",
     ),
     Probe("the first process's memory", "processes", "os.open(f'/proc/{first}/mem', os.O_RDWR)"),
     Probe("the first process's environment", "processes", "open(f'/proc/{first}/environ').read() or refuse('empty')"),
@@ -304,7 +313,7 @@ refuse("it does not heed it")
         """
 [name for _, name in socket.if_nameindex() if name != "lo"] or refuse("only loopback is there")
 """,
-        "",
+        "played",
     ),
     Probe(
         "a way to a network",
@@ -312,7 +321,7 @@ refuse("it does not heed it")
         """
 socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("192.0.2.1", 9))
 """,
-        "",
+        "played",
     ),
     Probe(
         "an abstract socket of the host",
@@ -321,7 +330,7 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("192.0.2.1", 9))
 names = [line.split()[-1] for line in open("/proc/net/unix") if " @" in line]
 names or refuse("none is to be seen")
 """,
-        "",
+        "played",
     ),
 )
 

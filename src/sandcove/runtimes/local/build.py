@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import stat
+import struct
 import subprocess
 from collections.abc import Callable, Iterable
 from itertools import chain
@@ -204,6 +205,8 @@ class Builder:
                 os.close(fd)
         mounts: list[int] = []
         try:
+            if plan.mapped:
+                os.write(hold, struct.pack("=I", user))
             started(process, hold)
             async with asyncio.timeout(OPEN_TIMEOUT):
                 if plan.mapped:

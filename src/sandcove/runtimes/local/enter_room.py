@@ -68,6 +68,8 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         for group in groups[into_user : into_user + into_agent]:
             os.write(group, b"0")
             os.close(group)
+        with open("/proc/sys/fs/inotify/max_user_instances") as most:
+            watchers = int(most.read())
         linux.setns(room, ROOM)
         os.close(room)
         linux.become_room_root()
@@ -79,6 +81,10 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         # User code gets no user namespace of its own: in one it would have every capability.
         with open("/proc/sys/user/max_user_namespaces", "w") as limit:
             limit.write("0")
+        if not entry.attach:
+            # Its user is the server's, for whom the kernel counts these: one room doesn't get all.
+            with open("/proc/sys/user/max_inotify_instances", "w") as limit:
+                limit.write(f"{watchers // 4}")
         # And it has no capabilities, which ports below 1024 would need.
         with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w") as first:
             first.write("0")

@@ -4,6 +4,10 @@ It imports once what its forks need; they share it all. There are two: one forks
 Python kernels of code contexts. On a request it forks, and the fork does with the descriptors that came along what its
 way in says: `enter_room` or `enter_kernel`. Only a single-threaded process may join a user namespace.
 
+Both run from a copy of Python in memory that nobody can write. Code of the user's gets hold of its own program by
+``/proc/self/exe``, past every mount of the room, and of that of the process that starts it, by a script whose first
+line is ``#!/proc/self/exe`` (as in CVE-2019-5736); it would change the host's file where the server's user may.
+
 Run as ``python -m sandcove.runtimes.local.zygote FD ENTRY MODULE``: `FD` is the control socket, on which the server's
 process id and the folder of all rooms come first, or a hyphen; `MODULE` has `preload` and what `ENTRY.enter` asks of
 it.
@@ -37,18 +41,17 @@ class Kind:
     Attributes:
         entry: the module that has `enter`, of this package.
         module: the module that is imported for it.
-        own_program: the process runs from a copy of Python in memory that nobody can write. What it forks runs code
-            of the user's, which can open its own program by ``/proc/self/exe``, past every mount of the room, and would
-            write to the host's file where the server's user may.
+        sweeps: it ends what is left of rooms when the server has died, and so is told where they are. What runs code
+            of the user's does not even know that.
     """
 
     entry: str
     module: str
-    own_program: bool
+    sweeps: bool
 
 
-AGENTS = Kind("sandcove.runtimes.local.enter_room", "sandcove.agent.main", own_program=False)
-KERNELS = Kind("sandcove.runtimes.local.enter_kernel", "sandcove.kernels.python.main", own_program=True)
+AGENTS = Kind("sandcove.runtimes.local.enter_room", "sandcove.agent.main", sweeps=True)
+KERNELS = Kind("sandcove.runtimes.local.enter_kernel", "sandcove.kernels.python.main", sweeps=False)
 
 MOST_FDS = 16
 
@@ -83,20 +86,24 @@ class Zygote:
             self._kind.entry,
             self._kind.module,
         ]
-        with theirs, contextlib.ExitStack() as stack:
-            program, passed = sys.executable, [theirs.fileno()]
-            if self._kind.own_program:
-                copy = linux.sealed_memfd("python", Path(sys.executable).read_bytes())
-                stack.callback(os.close, copy)
-                program, passed = f"/proc/self/fd/{copy}", [*passed, copy]
-                # A library that lies beside the program is not found beside the copy.
-                env["LD_LIBRARY_PATH"] = str(sysconfig.get_config_var("LIBDIR") or "")
-            self._process = subprocess.Popen(
-                arguments, executable=program, stdin=subprocess.DEVNULL, env=env, pass_fds=passed, cwd="/"
-            )
+        # A library that lies beside the program is not found beside the copy.
+        env["LD_LIBRARY_PATH"] = str(sysconfig.get_config_var("LIBDIR") or "")
+        with theirs:
+            copy = linux.sealed_memfd("python", Path(sys.executable).read_bytes())
+            try:
+                self._process = subprocess.Popen(
+                    arguments,
+                    executable=f"/proc/self/fd/{copy}",
+                    stdin=subprocess.DEVNULL,
+                    env=env,
+                    pass_fds=[theirs.fileno(), copy],
+                    cwd="/",
+                )
+            finally:
+                os.close(copy)
         # Not an argument: user code sees those of the process that it has as PID 1. What runs code of the user's does
         # not even know it.
-        ours.send(b"-" if self._kind.own_program else b"%d %s" % (os.getpid(), os.fsencode(self._home)))
+        ours.send(b"%d %s" % (os.getpid(), os.fsencode(self._home)) if self._kind.sweeps else b"-")
         ours.setblocking(False)
         self._control = ours
 

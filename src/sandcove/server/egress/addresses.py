@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
@@ -47,6 +48,15 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _EXEMPT = re.compile(
     r"\[([0-9A-Fa-f:./]+)\](?::([0-9]{1,5}))?|([0-9.]+(?:/[0-9]+)?)(?::([0-9]{1,5}))?|([0-9A-Fa-f:/]+)"
 )
+
+_HEADER = struct.Struct("=IHHII")
+"""``struct nlmsghdr``: length, type, flags, number, port."""
+_ROUTE = struct.Struct("=8BI")
+"""``struct rtmsg``: family, length of the destination, ..., the eighth its type, flags."""
+_ATTRIBUTE = struct.Struct("=HH")
+_NLM_F_REQUEST, _RTM_NEWROUTE, _RTM_GETROUTE, _RTA_DST = 1, 24, 26, 1
+_RTN_OWN = range(2, 6)
+"""Local, and what reaches this machine among others: broadcast, anycast, multicast."""
 
 
 class AddressRefused(Exception):  # noqa: N818 - a verdict; no user sees it as an exception
@@ -109,13 +119,24 @@ class Addresses:
 
 
 def is_own(address: str) -> bool:
-    """Whether this machine has the address: the kernel then takes it as the source too. Nothing is sent."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((address, 9))
-        except OSError:
-            return False  # no way leads there
-        return str(probe.getsockname()[0]) == address
+    """Whether what is sent to the address stays on this machine, by the kernel's own choice of a route.
+
+    That there is a route at all is not asked; see rtnetlink(7), RTM_GETROUTE.
+    """
+    version_6 = ":" in address
+    family = socket.AF_INET6 if version_6 else socket.AF_INET
+    packed = socket.inet_pton(family, address)
+    wanted = _ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
+    wanted += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        kernel.bind((0, 0))
+        kernel.send(_HEADER.pack(_HEADER.size + len(wanted), _RTM_GETROUTE, _NLM_F_REQUEST, 0, 0) + wanted)
+        # The kernel has answered before `send` is over.
+        answer = kernel.recv(65536, socket.MSG_DONTWAIT)
+    if _HEADER.unpack_from(answer)[1] != _RTM_NEWROUTE:
+        return False  # no way leads there
+    kind: int = _ROUTE.unpack_from(answer, _HEADER.size)[7]
+    return kind in _RTN_OWN
 
 
 def _plain(address: Address) -> Address:

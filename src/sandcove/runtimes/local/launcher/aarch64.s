@@ -42,6 +42,24 @@ _start:
     adr x0, dot
     mov x1, #2
     call 39
+    mov x0, #0
+    sub x1, sp, #16
+    mov x2, #4
+    mov x8, #63
+    svc #0
+    add x19, x19, #1
+    cmp w0, #4
+    b.ne fail
+    mov x0, #28
+    mov x1, #4
+    call 167
+    mov w0, #-1
+    ldr w1, [sp, #-16]
+    mov w2, #-1
+    call 147
+    mov x0, #4
+    mov x1, #1
+    call 167
     mov x0, #0x10000000
     call 97
     mov x0, #1

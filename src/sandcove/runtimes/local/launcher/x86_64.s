@@ -42,6 +42,24 @@ _start:
     call 155
     mov esi, 2
     call 166
+    xor edi, edi
+    lea rsi, [rsp - 16]
+    mov edx, 4
+    xor eax, eax
+    syscall
+    inc ebx
+    cmp eax, 4
+    jne fail
+    mov edi, 28
+    mov esi, 4
+    call 157
+    mov edi, -1
+    mov esi, [rsp - 16]
+    mov edx, -1
+    call 117
+    mov edi, 4
+    mov esi, 1
+    call 157
     mov edi, 0x10000000
     call 272
     mov edi, 1
