@@ -96,7 +96,7 @@ class SandboxError(Exception):
     code: ClassVar[str] = "SANDBOX_ERROR"
     status: ClassVar[int] = 500
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, /, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details: dict[str, Any] = details

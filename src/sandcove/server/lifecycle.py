@@ -27,8 +27,8 @@ from sandcove.server.config import Settings
 from sandcove.server.egress.outlets import Outlets
 from sandcove.server.limits import Bounds
 from sandcove.server.lives import MAX_TIME, Lives, is_over, over_since
+from sandcove.server.questions import activity, quieten, rest, set_env
 from sandcove.server.registry import Record, Registry
-from sandcove.server.relay import ask
 from sandcove.server.sandbox import Sandbox
 from sandcove.server.seats import Seats
 from sandcove.server.states import State
@@ -36,7 +36,7 @@ from sandcove.wire.clock import timestamp
 from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.keys import Limits
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
-from sandcove.wire.models import CreateSandbox, Quiet, Rest, SandboxInfo
+from sandcove.wire.models import CreateSandbox, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
 __all__ = ["UNNAMED", "Sandbox", "Sandboxes"]
@@ -127,7 +127,7 @@ class Sandboxes:
 
         async def of(sandbox: Sandbox) -> int:
             try:
-                return int((await ask(sandbox.socket, "GET", "/api/activity"))["processes"])
+                return (await activity(sandbox.socket)).processes
             except SandboxError:
                 return 0  # it is ending
 
@@ -189,15 +189,15 @@ class Sandboxes:
             try:
                 await self.wake(sandbox, limits)
                 if spec.env:
-                    await ask(sandbox.socket, "POST", "/api/env", {"env": spec.env})
+                    await set_env(sandbox.socket, spec.env)
                 if not created:
                     if spec.limits is not None:
                         self.set_limits(sandbox, spec.limits, limits)
                     self._change(sandbox, spec, egress)
-            except SandboxNotFoundError:
-                # It was destroyed while this call waited for it.
-                continue
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, SandboxNotFoundError) and sandbox.state is State.DESTROYING:
+                    # It was destroyed while this call waited for it.
+                    continue
                 if created:
                     await self.destroy(sandbox)
                 raise
@@ -315,25 +315,14 @@ class Sandboxes:
                 return
             if sandbox.room is not None:
                 try:
-                    await self._rest(sandbox, Rest(if_idle=if_idle))
-                except ConflictError:
-                    return
+                    await rest(sandbox.socket, self._home.resting_socket(sandbox.record.uid), if_idle)
                 except (SandboxError, OSError) as error:
+                    if if_idle is not None and isinstance(error, ConflictError):
+                        return
                     _log.warning("sandbox %s is put to sleep unasked: %s", sandbox.record.uid, error)
                 await self._end_room(sandbox)
                 self.counts["slept"] += 1
                 self.touch(sandbox, note=None)
-
-    async def _rest(self, sandbox: Sandbox, rest: Rest) -> None:
-        """Has the agent get ready for the end of its room, so that no caller's request gets lost in it."""
-        aside = self._home.resting_socket(sandbox.record.uid)
-        await ask(sandbox.socket, "POST", "/api/rest", rest)
-        # Who comes later finds nobody, and asks this server to wake the sandbox; who came before is answered.
-        sandbox.socket.rename(aside)
-        try:
-            await ask(aside, "POST", "/api/refuse")
-        finally:
-            aside.unlink()
 
     async def destroy(self, sandbox: Sandbox, *, if_over: bool = False) -> None:
         """Ends it and deletes all of it. Repeating it is harmless. With `if_over` only if its time to live is over."""
@@ -391,7 +380,7 @@ class Sandboxes:
 
         async def one(sandbox: Sandbox) -> None:
             with contextlib.suppress(SandboxError):  # it is ending, or does not answer
-                await ask(sandbox.socket, "POST", "/api/quiet", Quiet(within=int(seconds * 1000)), seconds)
+                await quieten(sandbox.socket, seconds)
 
         await asyncio.gather(*(one(each) for each in self.running()))
 
