@@ -49,12 +49,11 @@ def instead(server: Watched, target: str, name: str) -> None:
 def test_what_is_no_answer_is_an_error_or_breaks_off(server: Watched, name: str) -> None:
     with server.unharmed(BOUND):
         answer = call(server, f"/v1/sandboxes/bad/api/do/{name}")
-    allowed = {"half-body": {None}, "body-of-204": {204}, "body-of-304": {304}}.get(name, {503})
-    assert (answer and answer.status) in allowed
+    expected = {"half-body": None, "body-of-204": 204, "body-of-304": 304}.get(name, 503)
+    assert expected == (None if answer is None else answer.status)
     if answer is not None and answer.status == 503:
-        assert (
-            answer.json["code"] == "CONTAINER_NOT_READY" and "the sandbox ended during the call" in answer.json["error"]
-        )
+        assert answer.json["code"] == "CONTAINER_NOT_READY"
+        assert "the sandbox ended during the call" in answer.json["error"]
 
 
 def test_an_endless_answer_waits_for_its_reader(server: Watched) -> None:
@@ -88,8 +87,7 @@ def test_what_the_server_asks_for_itself_is_no_more_believed(server: Watched, na
         with server.unharmed(BOUND):
             answer = call(server, "/v1/sandboxes", "POST", {"id": "bad", "env": {"A": "b"}})
         # Answers whose status is good are not looked into: the agent knows best what variables it has.
-        assert (answer is not None and answer.status != 500) or answer.json["code"] == "SANDBOX_ERROR"
-        assert "internal error" not in answer.json.get("error", "")
+        assert answer is not None and "internal error" not in answer.json.get("error", "")
     finally:
         instead(server, "/api/env", "none")
 
