@@ -50,7 +50,11 @@ def test_what_is_no_answer_is_an_error_or_breaks_off(server: Watched, name: str)
     with server.unharmed(BOUND):
         answer = call(server, f"/v1/sandboxes/bad/api/do/{name}")
     expected = {"half-body": None, "body-of-204": 204, "body-of-304": 304}.get(name, 503)
-    assert expected == (None if answer is None else answer.status)
+    if answer is None:
+        # Where the head is right it may have been passed on before the rest came.
+        assert name in {"half-body", "endless-extension", "endless-trailer", "huge-chunk", "bad-chunk"}
+    else:
+        assert answer.status == expected
     if answer is not None and answer.status == 503:
         assert answer.json["code"] == "CONTAINER_NOT_READY"
         assert "the sandbox ended during the call" in answer.json["error"]
