@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from sandcove.wire.limits import ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation
 
 __all__ = ["LocalRoom"]
+
+KILL_AFTER = 2.0
+"""Seconds that a room has to end by itself. Who was stopped (SIGSTOP) can't."""
 
 
 class LocalRoom:
@@ -98,6 +102,12 @@ class LocalRoom:
             self._why = why
             os.close(self._hold)
             self._hold = -1
+            asyncio.get_running_loop().call_later(KILL_AFTER, self._kill)
+
+    def _kill(self) -> None:
+        for pidfd in self._pidfds:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     async def discard(self) -> None:
         """Ends what there is of a room that did not open."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import os
 import signal
 import socket
@@ -49,6 +50,12 @@ AGENTS = Kind("sandcove.runtimes.local.enter_room", "sandcove.agent.main", own_p
 KERNELS = Kind("sandcove.runtimes.local.enter_kernel", "sandcove.kernels.python.main", own_program=True)
 
 MOST_FDS = 16
+START_WITHIN = 60.0
+"""Seconds in which a zygote must be ready."""
+FORK_WITHIN = 10.0
+"""Seconds in which it must have forked. One that has not is stuck, or stopped (SIGSTOP): another takes its place."""
+
+_log = logging.getLogger("sandcove.runtime")
 
 
 class Zygote:
@@ -60,6 +67,8 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._ready: asyncio.Future[None] | None = None
+        self._awaited = 0
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int | None:
@@ -106,6 +115,7 @@ class Zygote:
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
         loop.add_reader(self._control.fileno(), self._on_report, self._control, self._ready)
+        self._await_word(START_WITHIN)
 
     async def ready(self) -> None:
         """Returns when it can fork; starts it if need be."""
@@ -126,6 +136,9 @@ class Zygote:
             socket.send_fds(self._control, [b"fork"], fds)
         except (BlockingIOError, OSError) as error:
             raise ServiceUnavailableError(f"the zygote does not answer ({error}); call again", retryAfter=1) from None
+        self._awaited += 1
+        if self._alarm is None:
+            self._await_word(FORK_WITHIN)
 
     def close(self) -> None:
         """Ends it; what it has forked lives on in its rooms."""
@@ -138,9 +151,12 @@ class Zygote:
             return
         except OSError:
             data = b""
-        if data == b"ready":
-            if not ready.done():
+        if data:
+            if data == b"forked":
+                self._awaited -= 1
+            elif not ready.done():
                 ready.set_result(None)
+            self._await_word(FORK_WITHIN if self._awaited else None)
             return
         # End of file: it died. The next fork starts another.
         if not ready.done():
@@ -149,7 +165,24 @@ class Zygote:
         if self._control is control:
             self._drop()
 
+    def _await_word(self, within: float | None) -> None:
+        """Its next word comes within so many seconds, or it is given up; None: nothing is awaited."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None if within is None else asyncio.get_running_loop().call_later(within, self._give_up)
+
+    def _give_up(self) -> None:
+        _log.warning("zygote %s does not answer: it is killed, and the next fork starts another", self.pid)
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(ServiceUnavailableError("the zygote did not start; call again", retryAfter=1))
+            self._ready.exception()
+        self._drop()
+
     def _drop(self) -> None:
+        self._awaited = 0
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         control, self._control = self._control, None
         process, self._process = self._process, None
         if control is not None:
@@ -179,7 +212,7 @@ def main() -> None:
     # and the kernel reaps them.
     linux.become_subreaper()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with contextlib.suppress(BrokenPipeError):  # the server has ended meanwhile
+    with contextlib.suppress(OSError):  # the server has ended meanwhile
         control.send(b"ready")
     while True:
         data, fds = linux.receive_fds(control, 64, MOST_FDS)
@@ -191,6 +224,8 @@ def main() -> None:
             entry.enter(module, *fds)
         for fd in fds:
             os.close(fd)
+        with contextlib.suppress(OSError):  # the server has ended meanwhile
+            control.send(b"forked")
 
 
 def sweep(folder: str) -> None:
