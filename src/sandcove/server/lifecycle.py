@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from sandcove.errors import (
     ConflictError,
@@ -19,6 +20,7 @@ from sandcove.errors import (
     SandboxError,
     SandboxNotFoundError,
     SecurityError,
+    ServiceUnavailableError,
 )
 from sandcove.home import Home
 from sandcove.runtimes.base import ENDED, Room, RoomSpec, Runtime
@@ -74,7 +76,9 @@ class Sandboxes:
     async def restore(self) -> None:
         """After a start: named sandboxes are asleep; what was anonymous, half destroyed, unknown or over is removed."""
         for record in self._registry.all():
-            if record.anonymous or record.destroying or is_over(record):
+            # One without files was on its way to be made, or half destroyed on a full disk.
+            unfinished = record.destroying or not self._home.sandbox(record.uid).exists()
+            if record.anonymous or unfinished or is_over(record):
                 if is_over(record):
                     self._lives.remember(record)
                 await self._runtime.delete(self._home.sandbox(record.uid))
@@ -271,8 +275,7 @@ class Sandboxes:
         recorded = self._bounds.changed(sandbox.record.limits, wanted, limits)
         if sandbox.room is not None:
             sandbox.room.set_limits(self._bounds.of_sandbox(recorded))
-        sandbox.record.limits = recorded
-        self._registry.put(sandbox.record)
+        self._write(sandbox, limits=recorded)
 
     async def connect(
         self, sandbox: Sandbox, port: int, wait: float, limits: Callable[[], Limits] = Limits
@@ -329,7 +332,11 @@ class Sandboxes:
         async with sandbox.turn:
             if sandbox.state is State.DESTROYING or (if_over and not is_over(sandbox.record)):
                 return
-            self._registry.put(dataclasses.replace(sandbox.record, destroying=True))
+            try:
+                self._registry.put(dataclasses.replace(sandbox.record, destroying=True))
+            except ServiceUnavailableError as error:
+                # It is how a full disk is made less full.
+                _log.warning("sandbox %s is destroyed all the same: %s", sandbox.record.uid, error)
             sandbox.record.destroying = True
             if if_over:
                 sandbox.record.note = over_since(sandbox.record)
@@ -340,12 +347,12 @@ class Sandboxes:
             try:
                 await self._runtime.delete(self._home.sandbox(sandbox.record.uid))
             finally:
-                self._registry.remove(sandbox.record.uid)
                 self._all.pop((sandbox.record.tenant, sandbox.record.id), None)
                 self._by_uid.pop(sandbox.record.uid, None)
                 self.outlets.forget(sandbox.record.uid)
                 self.counts["destroyed"] += 1
                 sandbox.destroyed.set()
+                self._registry.remove(sandbox.record.uid)
 
     def set_time_to_live(self, sandbox: Sandbox, milliseconds: int) -> None:
         """It is destroyed so long from now; 0: it lives for good.
@@ -355,22 +362,27 @@ class Sandboxes:
         """
         ends_at = self._lives.end_of(milliseconds)
         _still_there(sandbox)
-        sandbox.record.expires_at = ends_at
-        self._registry.put(sandbox.record)
+        self._write(sandbox, expires_at=ends_at)
         self.lives_changed.set()
 
     def set_egress(self, sandbox: Sandbox, policy: Policy) -> None:
         """What it may reach, from now on."""
         _still_there(sandbox)
-        sandbox.record.egress = list(policy.words)
-        self._registry.put(sandbox.record)
+        self._write(sandbox, egress=list(policy.words))
         self.outlets.change(sandbox.record.uid, policy)
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
-        """Notes that it was active just now."""
+        """Notes that it was active just now; that may get lost."""
         sandbox.record.last_active_at = timestamp()
         sandbox.record.note = note
-        self._registry.put(sandbox.record)
+        with contextlib.suppress(ServiceUnavailableError):
+            self._registry.put(sandbox.record)
+
+    def _write(self, sandbox: Sandbox, **changes: Any) -> None:
+        """Changes its record, if that can be written down."""
+        self._registry.put(dataclasses.replace(sandbox.record, **changes))
+        for name, value in changes.items():
+            setattr(sandbox.record, name, value)
 
     async def quieten(self, seconds: float) -> None:
         """Returns when no call runs in any sandbox, or after so long. From here on none begins.
@@ -389,6 +401,7 @@ class Sandboxes:
         async with asyncio.TaskGroup() as group:
             for sandbox in list(self._all.values()):
                 group.create_task(self._close_one(sandbox))
+        self._registry.write_off()
 
     async def _close_one(self, sandbox: Sandbox) -> None:
         try:
@@ -438,20 +451,18 @@ class Sandboxes:
     def _change(self, sandbox: Sandbox, spec: CreateSandbox, egress: Policy | None) -> None:
         _still_there(sandbox)
         record = sandbox.record
-        before = dataclasses.replace(record)
-        if spec.labels is not None:
-            record.labels = dict(spec.labels)
-        if spec.sleep_after is not None:
-            record.sleep_after = spec.sleep_after
-        if spec.keep_alive is not None:
-            record.keep_alive = spec.keep_alive
+        changes: dict[str, Any] = {
+            "labels": None if spec.labels is None else dict(spec.labels),
+            "sleep_after": spec.sleep_after,
+            "keep_alive": spec.keep_alive,
+            "egress": None if egress is None else list(egress.words),
+        }
+        changes = {name: v for name, v in changes.items() if v is not None and v != getattr(record, name)}
         if spec.time_to_live is not None:
-            record.expires_at = self._lives.end_of(spec.time_to_live)
-        if egress is not None:
-            record.egress = list(egress.words)
-        if record != before:
-            self._registry.put(record)
-            if egress is not None and record.egress != before.egress:
+            changes["expires_at"] = self._lives.end_of(spec.time_to_live)
+        if changes:
+            self._write(sandbox, **changes)
+            if egress is not None and "egress" in changes:
                 self.outlets.change(record.uid, egress)
             self.changed.set()
             self.lives_changed.set()
@@ -475,8 +486,7 @@ class Sandboxes:
         self.changed.set()
         if sandbox.state is State.RUNNING:
             _log.warning("the room of sandbox %s is gone: %s", sandbox.record.uid, why)
-            with contextlib.suppress(SandboxError):
-                self.touch(sandbox, note=why)
+            self.touch(sandbox, note=why)
         sandbox.become(State.ASLEEP)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import pwd
@@ -164,6 +165,11 @@ class LocalRuntime:
             if isinstance(error, HostUnsupportedError):
                 raise
             raise ServiceUnavailableError(f"the zygote ended ({error}); call again", retryAfter=1) from None
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise ServiceUnavailableError(
+                f"the sandbox's room can't be made: {error}" + ("; free some disk space" if full else ""), begun=False
+            ) from None
 
     async def _open_once(self, spec: RoomSpec) -> LocalRoom:
         confine, mapped = confine_of(spec.limits, self._cgroups), self._builder.mapped
