@@ -28,7 +28,7 @@ from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.config import Settings
 from sandcove.server.egress.outlets import Outlets
 from sandcove.server.limits import Bounds
-from sandcove.server.lives import MAX_TIME, Lives, is_over, over_since
+from sandcove.server.lives import MAX_TIME, Lives, over_since
 from sandcove.server.questions import activity, quieten, rest, set_env
 from sandcove.server.registry import Record, Registry
 from sandcove.server.sandbox import Sandbox
@@ -78,8 +78,8 @@ class Sandboxes:
         for record in self._registry.all():
             # One without files was on its way to be made, or half destroyed on a full disk.
             unfinished = record.destroying or not self._home.sandbox(record.uid).exists()
-            if record.anonymous or unfinished or is_over(record):
-                if is_over(record):
+            if record.anonymous or unfinished or self._lives.is_over(record):
+                if self._lives.is_over(record):
                     self._lives.remember(record)
                 await self._runtime.delete(self._home.sandbox(record.uid))
                 self._registry.remove(record.uid)
@@ -119,9 +119,9 @@ class Sandboxes:
         return sorted(found, key=lambda s: (s.record.created_at, s.record.uid))
 
     def lives(self) -> list[tuple[Sandbox, float]]:
-        """Those that have a time to live, and when it is over, in seconds since the epoch."""
-        found = ((sandbox, sandbox.record.expires_at) for sandbox in self._all.values())
-        return [(sandbox, ends_at) for sandbox, ends_at in found if ends_at is not None]
+        """Those that have a time to live, and how many seconds are left of it."""
+        found = ((sandbox, self._lives.left(sandbox.record)) for sandbox in self._all.values())
+        return [(sandbox, left) for sandbox, left in found if left is not None]
 
     def running(self) -> list[Sandbox]:
         return [s for s in self._all.values() if s.room is not None]
@@ -330,7 +330,7 @@ class Sandboxes:
     async def destroy(self, sandbox: Sandbox, *, if_over: bool = False) -> None:
         """Ends it and deletes all of it. Repeating it is harmless. With `if_over` only if its time to live is over."""
         async with sandbox.turn:
-            if sandbox.state is State.DESTROYING or (if_over and not is_over(sandbox.record)):
+            if sandbox.state is State.DESTROYING or (if_over and not self._lives.is_over(sandbox.record)):
                 return
             try:
                 self._registry.put(dataclasses.replace(sandbox.record, destroying=True))
@@ -350,6 +350,7 @@ class Sandboxes:
                 self._all.pop((sandbox.record.tenant, sandbox.record.id), None)
                 self._by_uid.pop(sandbox.record.uid, None)
                 self.outlets.forget(sandbox.record.uid)
+                self._lives.ended(sandbox.record.uid)
                 self.counts["destroyed"] += 1
                 sandbox.destroyed.set()
                 self._registry.remove(sandbox.record.uid)

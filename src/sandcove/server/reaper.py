@@ -17,8 +17,8 @@ from sandcove.server.questions import activity
 
 __all__ = ["end_lives", "reap", "wait_until_idle"]
 
-CLOCK_STEP = 30.0
-"""Seconds after which the time of day is read again at the latest: somebody may have set it."""
+LONGEST_WAIT = 30.0
+"""Seconds after which times to live are looked at again at the latest: the machine may have been suspended."""
 MOST_LOOKS = 32
 """Sandboxes that are looked at at once: one whose agent does not answer holds no other up."""
 TRY_AGAIN = 5.0
@@ -86,11 +86,10 @@ async def end_lives(sandboxes: Sandboxes) -> None:
     async with asyncio.TaskGroup() as group:
         while True:
             sandboxes.lives_changed.clear()
-            now = time.time()
-            timeout = CLOCK_STEP
-            for sandbox, ends_at in sandboxes.lives():
-                if ends_at > now:
-                    timeout = min(timeout, ends_at - now)
+            timeout = LONGEST_WAIT
+            for sandbox, left in sandboxes.lives():
+                if left > 0:
+                    timeout = min(timeout, left)
                 elif sandbox not in ending:
                     ending.add(sandbox)
                     group.create_task(_end_life(sandboxes, sandbox, ending))
