@@ -71,8 +71,8 @@ def shifted(capable: None, tmp_path: Path) -> Iterator[tuple[Tcp, SetClock]]:
 
 
 def told_time(server: Tcp) -> str:
-    """What time it is for the server."""
-    return str(ask(server.home / "server.sock", "POST", "/v1/sandboxes", {"id": "now"}).json["lastActiveAt"])
+    """What time it is for the server, when it makes a sandbox."""
+    return str(ask(server.home / "server.sock", "POST", "/v1/sandboxes", {}).json["createdAt"])
 
 
 def test_a_clock_that_is_set_forward_ends_no_life(shifted: tuple[Tcp, SetClock]) -> None:
