@@ -287,7 +287,8 @@ class GitError(SandboxError):
 
     @property
     def exit_code(self) -> int:
-        return int(self.details.get("exitCode") or 1)
+        code = self.details.get("exitCode")
+        return code if isinstance(code, int) and code else 1
 
 
 class ExecutionTimeoutError(_CellOutput, SandboxError):

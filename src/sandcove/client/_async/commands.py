@@ -197,7 +197,8 @@ class AsyncCommands:
             details = error.details
             for name in ("stdout", "stderr"):
                 base64 = details.pop(f"{name}Base64", None)
-                details[name] = details.get(name, "") if text else exact(details.get(name, ""), base64)
+                told = str(details.get(name, ""))
+                details[name] = told if text else exact(told, base64 if isinstance(base64, str) else None)
             raise
         except Broken as error:
             raise await self._agent.ended(error) from None
