@@ -244,7 +244,13 @@ def _request(sock: socket.socket) -> tuple[str, bytes] | None:
 
 def _serve(sock: socket.socket) -> None:
     global _dial  # noqa: PLW0603 - the one channel has one way to answer
-    plays = {**ENDLESS, **MALFORMED, **SILENT, **WRONG, "flood": _flood}
+    plays = {
+        **ENDLESS,
+        **MALFORMED,
+        **SILENT,
+        **WRONG,
+        "flood": _flood,
+    }
     with sock, suppress(OSError):
         while request := _request(sock):
             path, _, query = request[0].partition("?")
@@ -264,7 +270,7 @@ def _serve(sock: socket.socket) -> None:
                 sock.sendall(_answer(b'"first"') + _answer(b'"smuggled"'))
             elif (name := _instead.get(path, path.removeprefix("/api/do/"))) in plays:
                 plays[name](sock)
-                if name not in WRONG and name != "flood":
+                if name not in {*WRONG, "flood"}:
                     return
             elif path == "/api/activity":
                 sock.sendall(_answer(b'{"busy": 0, "idle": 100000, "processes": 0}'))

@@ -47,7 +47,7 @@ class Watched:
         memory, descriptors, logged = self.memory(), self.descriptors(), len(self.log())
         yield
         assert ask(self.home / "server.sock", "GET", "/v1/server").status == 200
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while self.descriptors() > descriptors + IDLE:
             assert time.monotonic() < until, self._open()
             time.sleep(0.01)  # nothing tells when another process closes something

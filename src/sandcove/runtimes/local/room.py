@@ -33,6 +33,8 @@ class LocalRoom:
     Attributes:
         group: the control groups of its user code.
         disk: bytes and number of its files when they were last measured.
+        kernels_wanted: requests for kernels that are not done.
+        kernel_turn: whose turn it is of these.
     """
 
     def __init__(self, spec: RoomSpec, isolation: Isolation, cgroups: Cgroups, limited_by: dict[str, str]) -> None:
@@ -42,6 +44,8 @@ class LocalRoom:
         self.limited_by = limited_by
         self.group: Group | None = None
         self.disk: tuple[int, int] | None = None
+        self.kernels_wanted = 0
+        self.kernel_turn = asyncio.Lock()
         self._cgroups = cgroups
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._why = ENDED

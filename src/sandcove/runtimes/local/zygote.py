@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._ready: asyncio.Future[None] | None = None
-        self._awaited = 0
+        self._forks: deque[asyncio.Future[None]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -124,8 +125,11 @@ class Zygote:
         assert self._ready is not None
         await asyncio.shield(self._ready)
 
-    async def fork(self, *fds: int) -> None:
+    async def fork(self, *fds: int) -> asyncio.Future[None]:
         """Has it fork, when it is ready, with these descriptors for `enter`. They stay the caller's to close.
+
+        Returns:
+            What is done when it has forked, and cancelled if it never will.
 
         Raises:
             ServiceUnavailableError: the zygote could not be started.
@@ -136,9 +140,11 @@ class Zygote:
             socket.send_fds(self._control, [b"fork"], fds)
         except (BlockingIOError, OSError) as error:
             raise ServiceUnavailableError(f"the zygote does not answer ({error}); call again", retryAfter=1) from None
-        self._awaited += 1
+        forked = asyncio.get_running_loop().create_future()
+        self._forks.append(forked)
         if self._alarm is None:
             self._await_word(FORK_WITHIN)
+        return forked
 
     def close(self) -> None:
         """Ends it; what it has forked lives on in its rooms."""
@@ -153,10 +159,12 @@ class Zygote:
             data = b""
         if data:
             if data == b"forked":
-                self._awaited -= 1
+                forked = self._forks.popleft()
+                if not forked.done():
+                    forked.set_result(None)
             elif not ready.done():
                 ready.set_result(None)
-            self._await_word(FORK_WITHIN if self._awaited else None)
+            self._await_word(FORK_WITHIN if self._forks else None)
             return
         # End of file: it died. The next fork starts another.
         if not ready.done():
@@ -179,7 +187,8 @@ class Zygote:
         self._drop()
 
     def _drop(self) -> None:
-        self._awaited = 0
+        while self._forks:
+            self._forks.pop().cancel()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
