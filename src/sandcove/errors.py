@@ -96,7 +96,7 @@ class SandboxError(Exception):
     code: ClassVar[str] = "SANDBOX_ERROR"
     status: ClassVar[int] = 500
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, /, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details: dict[str, Any] = details
@@ -287,7 +287,8 @@ class GitError(SandboxError):
 
     @property
     def exit_code(self) -> int:
-        return int(self.details.get("exitCode") or 1)
+        code = self.details.get("exitCode")
+        return code if isinstance(code, int) and code else 1
 
 
 class ExecutionTimeoutError(_CellOutput, SandboxError):

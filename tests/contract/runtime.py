@@ -7,6 +7,7 @@ test of its own for what the contract says.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import time
@@ -19,7 +20,7 @@ import pytest
 
 from sandcove.errors import ContainerNotReadyError, PortNotListeningError, SandboxError
 from sandcove.runtimes.base import Room, RoomSpec, Runtime
-from sandcove.server.relay import ask
+from sandcove.server.questions import ask
 
 __all__ = ["CONTRACT", "Bench"]
 
@@ -50,7 +51,7 @@ class Bench:
         return room
 
     async def call(self, name: str, target: str, **body: Any) -> Any:
-        return await ask(self.spec(name).socket, "POST", target, body)
+        return json.loads(await ask(self.spec(name).socket, "POST", target, body))
 
     async def run(self, name: str, command: str) -> str:
         return str((await self.call(name, "/api/execute", id="default", command=command))["stdout"])
@@ -58,7 +59,7 @@ class Bench:
 
 async def an_agent_answers_when_open_returns(bench: Bench) -> None:
     await bench.open("a")
-    assert (await ask(bench.spec("a").socket, "GET", "/api/ping"))["message"] == "pong"
+    assert json.loads(await ask(bench.spec("a").socket, "GET", "/api/ping"))["message"] == "pong"
 
 
 async def files_lie_in_the_folder_and_outlast_the_room(bench: Bench) -> None:

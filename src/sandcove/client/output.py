@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Final
 
+from sandcove.errors import SandboxNetworkError
+
 __all__ = ["MAX_COLLECTED", "Output", "exact"]
 
 MAX_COLLECTED: Final = 32 * 1024 * 1024
@@ -12,8 +14,15 @@ MAX_COLLECTED: Final = 32 * 1024 * 1024
 
 
 def exact(text: str, base64_bytes: str | None) -> bytes:
-    """The bytes that were printed: the wire has them in base64 where `text` is not exactly them."""
-    return text.encode() if base64_bytes is None else base64.b64decode(base64_bytes)
+    """The bytes that were printed: the wire has them in base64 where `text` is not exactly them.
+
+    Raises:
+        SandboxNetworkError: what should be base64 is none.
+    """
+    try:
+        return text.encode() if base64_bytes is None else base64.b64decode(base64_bytes)
+    except ValueError as error:
+        raise SandboxNetworkError(f"the other end's answer is not what this client understands: {error}") from None
 
 
 class Output:

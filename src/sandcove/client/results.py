@@ -9,6 +9,7 @@ from typing import Generic, Literal, TypeVar
 
 import msgspec
 
+from sandcove.errors import SandboxNetworkError
 from sandcove.wire import egress_log, events, models
 from sandcove.wire.egress_log import Verdict
 from sandcove.wire.git import Phase
@@ -92,7 +93,7 @@ class ExposedPort(Result, frozen=True, kw_only=True):
             url=port.url if base is None else base.url(port.url.partition("://")[2].partition(".")[0]),
             port=port.port,
             name=port.name,
-            exposed_at=datetime.fromisoformat(port.exposed_at),
+            exposed_at=when(port.exposed_at),
             public=port.public,
         )
 
@@ -377,5 +378,8 @@ class SandboxInfo(Result, frozen=True, kw_only=True):
 
 
 def when(text: str) -> datetime:
-    """A wire timestamp (ISO 8601, UTC) as an aware `datetime`."""
-    return datetime.fromisoformat(text)
+    """A wire timestamp (ISO 8601, UTC) as an aware `datetime`; raises `SandboxNetworkError` if it is none."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SandboxNetworkError(f"the other end's answer is not what this client understands: {error}") from None

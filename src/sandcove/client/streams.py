@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from sandcove.errors import SandboxNetworkError, error_from_wire
-from sandcove.wire.codec import encode
+from sandcove.wire.codec import NOT_JSON, encode
 from sandcove.wire.sse import SseDecoder, encode_event
 
 __all__ = ["StreamResponse", "async_iterable_to_sse_stream", "parse_sse_stream", "response_to_async_iterable"]
@@ -41,7 +41,7 @@ async def parse_sse_stream(stream: AsyncIterable[bytes]) -> AsyncIterator[Any]:
                 return
             try:
                 value = msgspec.json.decode(event.data)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except NOT_JSON as error:
                 raise SandboxNetworkError(f"an event of the stream is no JSON: {error}: {event.data[:80]!r}") from None
             yield value
 
@@ -60,7 +60,7 @@ async def response_to_async_iterable(response: StreamResponse) -> AsyncIterator[
         body = b"".join([piece async for piece in response.aiter_bytes()])
         try:
             fields = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NOT_JSON:
             fields = None
         raise error_from_wire(response.status_code, fields if isinstance(fields, dict) else {})
     async for value in parse_sse_stream(response.aiter_bytes()):

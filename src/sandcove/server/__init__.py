@@ -10,6 +10,7 @@ gate.py       what a request passes before a route
 app.py        the routes of the server wire
 health.py     /healthz and /readyz
 metrics.py    what it counts, for Prometheus
+clock.py      the time of day, which does not go back
 logs.py       its log, without secrets
 audit.py      who did what to which sandbox
 lifecycle.py  sandboxes by id, and what can happen to each
@@ -20,5 +21,6 @@ port_calls.py their routes
 preview/      HTTP from outside to what listens in a sandbox
 caller.py     who calls
 reaper.py     idleness: puts sandboxes to sleep, ends what nobody uses
-relay.py      HTTP to an agent's Unix socket
+questions.py  what the server itself asks agents
+relay.py      callers' HTTP to an agent's Unix socket
 """

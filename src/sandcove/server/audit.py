@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -60,7 +61,11 @@ class Audit:
         try:
             if self._size + len(line) > self._max_size:
                 self._rotate()
-            self._size += os.write(self._file, line)
+            written = os.write(self._file, line)
+            if written < len(line):
+                os.ftruncate(self._file, self._size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._size += written
         except OSError as error:
             _log.error("the audit log %s can't be written: %s; it lacks %s", self._path, error, line.decode())
 

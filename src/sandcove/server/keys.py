@@ -8,6 +8,7 @@ refused from the next request on.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sandcove.errors import ConflictError, NotFoundError, UnauthorizedError
+from sandcove.errors import ConflictError, NotFoundError, ServiceUnavailableError, UnauthorizedError
 from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.database import Database
 from sandcove.wire.clock import timestamp
@@ -115,9 +116,9 @@ class Keys:
         key = self._all.get(key_id)
         if key is None:
             raise NotFoundError(f"there is no key {key_id[:40]!r}; `sandcove keys ls` shows those there are")
-        if key.revoked_at is None:
-            key.revoked_at = timestamp(self._clock())
-            self._put(key)
+        # Written again when it is repeated: it may not have been, on a full disk.
+        key.revoked_at = key.revoked_at or timestamp(self._clock())
+        self._put(key)
         return key
 
     def caller(self, text: str) -> Caller:
@@ -141,7 +142,8 @@ class Keys:
         if not 0 <= now - key.written < USED_STEP:
             key.written = now
             key.last_used_at = timestamp(now)
-            self._put(key)
+            with contextlib.suppress(ServiceUnavailableError):  # a full disk locks nobody out
+                self._put(key)
         return Caller(key.tenant, key.scopes, key.id)
 
     def still_good(self, key_id: str) -> Key:

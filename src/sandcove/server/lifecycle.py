@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from sandcove.errors import (
     ConflictError,
@@ -19,6 +20,7 @@ from sandcove.errors import (
     SandboxError,
     SandboxNotFoundError,
     SecurityError,
+    ServiceUnavailableError,
 )
 from sandcove.home import Home
 from sandcove.runtimes.base import ENDED, Room, RoomSpec, Runtime
@@ -26,9 +28,9 @@ from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.config import Settings
 from sandcove.server.egress.outlets import Outlets
 from sandcove.server.limits import Bounds
-from sandcove.server.lives import MAX_TIME, Lives, is_over, over_since
+from sandcove.server.lives import MAX_TIME, Lives, over_since
+from sandcove.server.questions import activity, quieten, rest, set_env
 from sandcove.server.registry import Record, Registry
-from sandcove.server.relay import ask
 from sandcove.server.sandbox import Sandbox
 from sandcove.server.seats import Seats
 from sandcove.server.states import State
@@ -36,7 +38,7 @@ from sandcove.wire.clock import timestamp
 from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.keys import Limits
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
-from sandcove.wire.models import CreateSandbox, Quiet, Rest, SandboxInfo
+from sandcove.wire.models import CreateSandbox, SandboxInfo
 from sandcove.wire.names import check_env, check_labels, check_sandbox_id
 
 __all__ = ["UNNAMED", "Sandbox", "Sandboxes"]
@@ -74,8 +76,10 @@ class Sandboxes:
     async def restore(self) -> None:
         """After a start: named sandboxes are asleep; what was anonymous, half destroyed, unknown or over is removed."""
         for record in self._registry.all():
-            if record.anonymous or record.destroying or is_over(record):
-                if is_over(record):
+            # One without files was on its way to be made, or half destroyed on a full disk.
+            unfinished = record.destroying or not self._home.sandbox(record.uid).exists()
+            if record.anonymous or unfinished or self._lives.is_over(record):
+                if self._lives.is_over(record):
                     self._lives.remember(record)
                 await self._runtime.delete(self._home.sandbox(record.uid))
                 self._registry.remove(record.uid)
@@ -115,9 +119,9 @@ class Sandboxes:
         return sorted(found, key=lambda s: (s.record.created_at, s.record.uid))
 
     def lives(self) -> list[tuple[Sandbox, float]]:
-        """Those that have a time to live, and when it is over, in seconds since the epoch."""
-        found = ((sandbox, sandbox.record.expires_at) for sandbox in self._all.values())
-        return [(sandbox, ends_at) for sandbox, ends_at in found if ends_at is not None]
+        """Those that have a time to live, and how many seconds are left of it."""
+        found = ((sandbox, self._lives.left(sandbox.record)) for sandbox in self._all.values())
+        return [(sandbox, left) for sandbox, left in found if left is not None]
 
     def running(self) -> list[Sandbox]:
         return [s for s in self._all.values() if s.room is not None]
@@ -127,7 +131,7 @@ class Sandboxes:
 
         async def of(sandbox: Sandbox) -> int:
             try:
-                return int((await ask(sandbox.socket, "GET", "/api/activity"))["processes"])
+                return (await activity(sandbox.socket)).processes
             except SandboxError:
                 return 0  # it is ending
 
@@ -189,15 +193,15 @@ class Sandboxes:
             try:
                 await self.wake(sandbox, limits)
                 if spec.env:
-                    await ask(sandbox.socket, "POST", "/api/env", {"env": spec.env})
+                    await set_env(sandbox.socket, spec.env)
                 if not created:
                     if spec.limits is not None:
                         self.set_limits(sandbox, spec.limits, limits)
                     self._change(sandbox, spec, egress)
-            except SandboxNotFoundError:
-                # It was destroyed while this call waited for it.
-                continue
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, SandboxNotFoundError) and sandbox.state is State.DESTROYING:
+                    # It was destroyed while this call waited for it.
+                    continue
                 if created:
                     await self.destroy(sandbox)
                 raise
@@ -271,8 +275,7 @@ class Sandboxes:
         recorded = self._bounds.changed(sandbox.record.limits, wanted, limits)
         if sandbox.room is not None:
             sandbox.room.set_limits(self._bounds.of_sandbox(recorded))
-        sandbox.record.limits = recorded
-        self._registry.put(sandbox.record)
+        self._write(sandbox, limits=recorded)
 
     async def connect(
         self, sandbox: Sandbox, port: int, wait: float, limits: Callable[[], Limits] = Limits
@@ -315,32 +318,25 @@ class Sandboxes:
                 return
             if sandbox.room is not None:
                 try:
-                    await self._rest(sandbox, Rest(if_idle=if_idle))
-                except ConflictError:
-                    return
+                    await rest(sandbox.socket, self._home.resting_socket(sandbox.record.uid), if_idle)
                 except (SandboxError, OSError) as error:
+                    if if_idle is not None and isinstance(error, ConflictError):
+                        return
                     _log.warning("sandbox %s is put to sleep unasked: %s", sandbox.record.uid, error)
                 await self._end_room(sandbox)
                 self.counts["slept"] += 1
                 self.touch(sandbox, note=None)
 
-    async def _rest(self, sandbox: Sandbox, rest: Rest) -> None:
-        """Has the agent get ready for the end of its room, so that no caller's request gets lost in it."""
-        aside = self._home.resting_socket(sandbox.record.uid)
-        await ask(sandbox.socket, "POST", "/api/rest", rest)
-        # Who comes later finds nobody, and asks this server to wake the sandbox; who came before is answered.
-        sandbox.socket.rename(aside)
-        try:
-            await ask(aside, "POST", "/api/refuse")
-        finally:
-            aside.unlink()
-
     async def destroy(self, sandbox: Sandbox, *, if_over: bool = False) -> None:
         """Ends it and deletes all of it. Repeating it is harmless. With `if_over` only if its time to live is over."""
         async with sandbox.turn:
-            if sandbox.state is State.DESTROYING or (if_over and not is_over(sandbox.record)):
+            if sandbox.state is State.DESTROYING or (if_over and not self._lives.is_over(sandbox.record)):
                 return
-            self._registry.put(dataclasses.replace(sandbox.record, destroying=True))
+            try:
+                self._registry.put(dataclasses.replace(sandbox.record, destroying=True))
+            except ServiceUnavailableError as error:
+                # It is how a full disk is made less full.
+                _log.warning("sandbox %s is destroyed all the same: %s", sandbox.record.uid, error)
             sandbox.record.destroying = True
             if if_over:
                 sandbox.record.note = over_since(sandbox.record)
@@ -351,12 +347,13 @@ class Sandboxes:
             try:
                 await self._runtime.delete(self._home.sandbox(sandbox.record.uid))
             finally:
-                self._registry.remove(sandbox.record.uid)
                 self._all.pop((sandbox.record.tenant, sandbox.record.id), None)
                 self._by_uid.pop(sandbox.record.uid, None)
                 self.outlets.forget(sandbox.record.uid)
+                self._lives.ended(sandbox.record.uid)
                 self.counts["destroyed"] += 1
                 sandbox.destroyed.set()
+                self._registry.remove(sandbox.record.uid)
 
     def set_time_to_live(self, sandbox: Sandbox, milliseconds: int) -> None:
         """It is destroyed so long from now; 0: it lives for good.
@@ -366,22 +363,27 @@ class Sandboxes:
         """
         ends_at = self._lives.end_of(milliseconds)
         _still_there(sandbox)
-        sandbox.record.expires_at = ends_at
-        self._registry.put(sandbox.record)
+        self._write(sandbox, expires_at=ends_at)
         self.lives_changed.set()
 
     def set_egress(self, sandbox: Sandbox, policy: Policy) -> None:
         """What it may reach, from now on."""
         _still_there(sandbox)
-        sandbox.record.egress = list(policy.words)
-        self._registry.put(sandbox.record)
+        self._write(sandbox, egress=list(policy.words))
         self.outlets.change(sandbox.record.uid, policy)
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
-        """Notes that it was active just now."""
+        """Notes that it was active just now; that may get lost."""
         sandbox.record.last_active_at = timestamp()
         sandbox.record.note = note
-        self._registry.put(sandbox.record)
+        with contextlib.suppress(ServiceUnavailableError):
+            self._registry.put(sandbox.record)
+
+    def _write(self, sandbox: Sandbox, **changes: Any) -> None:
+        """Changes its record, if that can be written down."""
+        self._registry.put(dataclasses.replace(sandbox.record, **changes))
+        for name, value in changes.items():
+            setattr(sandbox.record, name, value)
 
     async def quieten(self, seconds: float) -> None:
         """Returns when no call runs in any sandbox, or after so long. From here on none begins.
@@ -391,7 +393,7 @@ class Sandboxes:
 
         async def one(sandbox: Sandbox) -> None:
             with contextlib.suppress(SandboxError):  # it is ending, or does not answer
-                await ask(sandbox.socket, "POST", "/api/quiet", Quiet(within=int(seconds * 1000)), seconds)
+                await quieten(sandbox.socket, seconds)
 
         await asyncio.gather(*(one(each) for each in self.running()))
 
@@ -400,6 +402,7 @@ class Sandboxes:
         async with asyncio.TaskGroup() as group:
             for sandbox in list(self._all.values()):
                 group.create_task(self._close_one(sandbox))
+        self._registry.write_off()
 
     async def _close_one(self, sandbox: Sandbox) -> None:
         try:
@@ -449,20 +452,18 @@ class Sandboxes:
     def _change(self, sandbox: Sandbox, spec: CreateSandbox, egress: Policy | None) -> None:
         _still_there(sandbox)
         record = sandbox.record
-        before = dataclasses.replace(record)
-        if spec.labels is not None:
-            record.labels = dict(spec.labels)
-        if spec.sleep_after is not None:
-            record.sleep_after = spec.sleep_after
-        if spec.keep_alive is not None:
-            record.keep_alive = spec.keep_alive
+        changes: dict[str, Any] = {
+            "labels": None if spec.labels is None else dict(spec.labels),
+            "sleep_after": spec.sleep_after,
+            "keep_alive": spec.keep_alive,
+            "egress": None if egress is None else list(egress.words),
+        }
+        changes = {name: v for name, v in changes.items() if v is not None and v != getattr(record, name)}
         if spec.time_to_live is not None:
-            record.expires_at = self._lives.end_of(spec.time_to_live)
-        if egress is not None:
-            record.egress = list(egress.words)
-        if record != before:
-            self._registry.put(record)
-            if egress is not None and record.egress != before.egress:
+            changes["expires_at"] = self._lives.end_of(spec.time_to_live)
+        if changes:
+            self._write(sandbox, **changes)
+            if egress is not None and "egress" in changes:
                 self.outlets.change(record.uid, egress)
             self.changed.set()
             self.lives_changed.set()
@@ -486,8 +487,7 @@ class Sandboxes:
         self.changed.set()
         if sandbox.state is State.RUNNING:
             _log.warning("the room of sandbox %s is gone: %s", sandbox.record.uid, why)
-            with contextlib.suppress(SandboxError):
-                self.touch(sandbox, note=why)
+            self.touch(sandbox, note=why)
         sandbox.become(State.ASLEEP)
 
 

@@ -8,7 +8,7 @@ from sandcove.errors import InvalidRequestError
 from sandcove.server.registry import Record
 from sandcove.wire.clock import timestamp
 
-__all__ = ["MAX_TIME", "Lives", "is_over", "over_since"]
+__all__ = ["MAX_TIME", "Lives", "over_since"]
 
 MAX_TIME = 10**12
 """Milliseconds: some thirty years."""
@@ -26,6 +26,7 @@ class Lives:
     def __init__(self, longest: float) -> None:
         self._longest = int(longest * 1000)
         self._over: dict[tuple[str, str], str] = {}
+        self._ends: dict[str, tuple[float, float]] = {}
 
     def end_of(self, milliseconds: int | None) -> float | None:
         """When a life that begins now ends, in seconds since the epoch; None, for good.
@@ -45,6 +46,29 @@ class Lives:
             )
         return time.time() + milliseconds / 1000 if milliseconds else None
 
+    def left(self, record: Record) -> float | None:
+        """Seconds that it has still to live, or negative since when it is over; None: it lives for good.
+
+        The end is told, and kept, as a time of day. From when this server knows it, it comes nearer as time passes,
+        whatever the clock is set to.
+        """
+        if record.expires_at is None:
+            return None
+        passed = time.clock_gettime(time.CLOCK_BOOTTIME)
+        known = self._ends.get(record.uid)
+        if known is None or known[0] != record.expires_at:
+            known = self._ends[record.uid] = (record.expires_at, passed + record.expires_at - time.time())
+        return known[1] - passed
+
+    def ended(self, uid: str) -> None:
+        """It is gone."""
+        self._ends.pop(uid, None)
+
+    def is_over(self, record: Record) -> bool:
+        """Its time to live is."""
+        left = self.left(record)
+        return left is not None and left <= 0
+
     def remember(self, record: Record) -> None:
         """Who asks for it is told that its time was over."""
         self._over[record.tenant, record.id] = over_since(record)
@@ -58,11 +82,6 @@ class Lives:
     def why_gone(self, tenant: str, sandbox_id: str) -> str | None:
         """What is told of one that was remembered."""
         return self._over.get((tenant, sandbox_id))
-
-
-def is_over(record: Record) -> bool:
-    """Its time to live is over."""
-    return record.expires_at is not None and record.expires_at <= time.time()
 
 
 def over_since(record: Record) -> str:

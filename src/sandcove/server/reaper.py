@@ -13,12 +13,14 @@ from sandcove.asgi import Listener
 from sandcove.errors import SandboxError
 from sandcove.server.lifecycle import Sandbox, Sandboxes
 from sandcove.server.ports import Ports
-from sandcove.server.relay import ask
+from sandcove.server.questions import activity
 
 __all__ = ["end_lives", "reap", "wait_until_idle"]
 
-CLOCK_STEP = 30.0
-"""Seconds after which the time of day is read again at the latest: somebody may have set it."""
+LONGEST_WAIT = 30.0
+"""Seconds after which times to live are looked at again at the latest: the machine may have been suspended."""
+MOST_LOOKS = 32
+"""Sandboxes that are looked at at once: one whose agent does not answer holds no other up."""
 TRY_AGAIN = 5.0
 """Seconds until what could not be destroyed is tried again."""
 
@@ -31,27 +33,40 @@ async def reap(sandboxes: Sandboxes) -> None:
     The agent knows when its sandbox was last in use (callers on this machine talk to it directly), so it is asked.
     """
     due: dict[Sandbox, float] = {}
-    while True:
-        sandboxes.changed.clear()
-        now = time.monotonic()
-        running = {s for s in sandboxes.running() if s.record.sleep_after > 0 and not s.record.keep_alive}
-        due = {s: due.get(s, now + s.record.sleep_after / 1000) for s in running}
-        for sandbox in due:
-            due[sandbox] = min(due[sandbox], now + sandbox.record.sleep_after / 1000)
-            if due[sandbox] <= now:
-                due[sandbox] = now + await _look(sandboxes, sandbox)
-        timeout = min(due.values(), default=now + 3600) - time.monotonic()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.001, timeout)):
-                await sandboxes.changed.wait()
+    looking: set[Sandbox] = set()
+    side_by_side = asyncio.Semaphore(MOST_LOOKS)
+
+    async def look(sandbox: Sandbox) -> None:
+        async with side_by_side:
+            due[sandbox] = time.monotonic() + await _look(sandboxes, sandbox)
+        looking.discard(sandbox)
+        sandboxes.changed.set()
+
+    async with asyncio.TaskGroup() as group:
+        while True:
+            sandboxes.changed.clear()
+            now = time.monotonic()
+            running = {s for s in sandboxes.running() if s.record.sleep_after > 0 and not s.record.keep_alive}
+            for gone in due.keys() - running:
+                del due[gone]
+            for sandbox in running - looking:
+                latest = now + sandbox.record.sleep_after / 1000
+                due[sandbox] = min(due.get(sandbox, latest), latest)
+                if due[sandbox] <= now:
+                    looking.add(sandbox)
+                    group.create_task(look(sandbox))
+            timeout = min((due[s] for s in running - looking), default=now + 3600) - time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.001, timeout)):
+                    await sandboxes.changed.wait()
 
 
 async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
     """Ends the sandbox's room if it is due; gives the seconds until the next look."""
     limit = sandbox.record.sleep_after / 1000
     try:
-        activity = await ask(sandbox.socket, "GET", "/api/activity")
-        idle = 0.0 if activity["busy"] else min(activity["idle"] / 1000, sandbox.unused)
+        told = await activity(sandbox.socket)
+        idle = 0.0 if told.busy else min(max(told.idle, 0) / 1000, sandbox.unused)
         if idle < limit:
             return limit - idle
         if sandbox.record.keep_alive:
@@ -60,8 +75,8 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
             await sandboxes.destroy(sandbox)
         else:
             await sandboxes.sleep(sandbox, if_idle=sandbox.record.sleep_after)
-    except SandboxError as error:
-        _log.warning("sandbox %s could not be asked whether it is idle: %s", sandbox.record.uid, error)
+    except (SandboxError, OSError) as error:
+        _log.warning("sandbox %s could not be looked at, or not put to sleep: %s", sandbox.record.uid, error)
     return limit
 
 
@@ -71,11 +86,10 @@ async def end_lives(sandboxes: Sandboxes) -> None:
     async with asyncio.TaskGroup() as group:
         while True:
             sandboxes.lives_changed.clear()
-            now = time.time()
-            timeout = CLOCK_STEP
-            for sandbox, ends_at in sandboxes.lives():
-                if ends_at > now:
-                    timeout = min(timeout, ends_at - now)
+            timeout = LONGEST_WAIT
+            for sandbox, left in sandboxes.lives():
+                if left > 0:
+                    timeout = min(timeout, left)
                 elif sandbox not in ending:
                     ending.add(sandbox)
                     group.create_task(_end_life(sandboxes, sandbox, ending))

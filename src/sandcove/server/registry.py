@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import msgspec
 
+from sandcove.errors import ServiceUnavailableError
 from sandcove.server.database import Database
 from sandcove.wire.limits import NO_LIMITS, ResourceLimits
 
 __all__ = ["Record", "Registry"]
+
+_log = logging.getLogger("sandcove.server")
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Registry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._gone: set[str] = set()
 
     def all(self) -> list[Record]:
         rows = self._database.rows(
@@ -72,7 +77,14 @@ class Registry:
         ]
 
     def put(self, record: Record) -> None:
-        """Writes a record, new or changed; returns when it is written down."""
+        """Writes a record, new or changed; returns when it is written down.
+
+        Raises:
+            ServiceUnavailableError: it can't be.
+        """
+        self.write_off()
+        if record.uid in self._gone:
+            raise ServiceUnavailableError("the registry can't be written; free some disk space")
         self._database.write(
             "insert or replace into sandboxes "
             "(uid, tenant, id, created_at, last_active_at, anonymous, sleep_after, labels, destroying, note, "
@@ -96,5 +108,17 @@ class Registry:
         )
 
     def remove(self, uid: str) -> None:
-        self._database.write("delete from ports where uid = ?", (uid,))
-        self._database.write("delete from sandboxes where uid = ?", (uid,))
+        """A sandbox is gone. If that can't be written down now it is before the next that is."""
+        self._gone.add(uid)
+        self.write_off()
+
+    def write_off(self) -> None:
+        """Writes down which are gone, as far as that can be."""
+        for uid in list(self._gone):
+            try:
+                self._database.write("delete from ports where uid = ?", (uid,))
+                self._database.write("delete from sandboxes where uid = ?", (uid,))
+            except ServiceUnavailableError as error:
+                _log.warning("that sandbox %s is gone is not written down yet: %s", uid, error)
+                return
+            self._gone.discard(uid)

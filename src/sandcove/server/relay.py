@@ -1,4 +1,4 @@
-"""HTTP from the server to an agent: a caller's request passed on with its answer, or a small question of our own."""
+"""HTTP from the server to an agent: a caller's request passed on, with its answer."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sandcove.errors import ContainerNotReadyError, SandboxError, SandboxNetworkError, error_from_wire
+from sandcove.errors import ContainerNotReadyError, SandboxError, SandboxNetworkError
 from sandcove.server.agents import AgentConnection, Agents
-from sandcove.wire.codec import decode_json, encode
-from sandcove.wire.http import END, Head, chunk, request_head
+from sandcove.wire.http import Head, chunk, request_head
 
-__all__ = ["Relay", "ask"]
+__all__ = ["Relay"]
 
-ASK_TIMEOUT = 5.0
 WATCH_AFTER = 0.02
 """Seconds that a call runs before its caller's connection is watched."""
 # RFC 9110, section 7.6.1: what belongs to one connection is not passed on. Keys are the server's own.
@@ -37,45 +34,6 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-
-
-async def ask(path: Path, method: str, target: str, body: Any = None, within: float = ASK_TIMEOUT) -> Any:
-    """One question to the agent at the socket `path`; gives the decoded JSON answer.
-
-    Raises:
-        ContainerNotReadyError: it does not answer, or not `within` so many seconds.
-        SandboxError: its answer is an error.
-    """
-    try:
-        async with asyncio.timeout(within):
-            return await _ask(path, method, target, body)
-    except TimeoutError:
-        raise ContainerNotReadyError(f"the sandbox's agent did not answer within {within:g} s") from None
-
-
-async def _ask(path: Path, method: str, target: str, body: Any) -> Any:
-    data = b"" if body is None else encode(body)
-    headers = [("host", "agent"), ("content-length", str(len(data))), ("connection", "close")]
-    connection = await AgentConnection.open(path)
-    try:
-        connection.begin(method, request_head(method, target, headers) + data)
-        answer: list[bytes] = []
-        status = 0
-        while True:
-            for event in await connection.receive():
-                if isinstance(event, Head):
-                    status = event.status
-                elif isinstance(event, bytes):
-                    answer.append(event)
-                elif event is END:
-                    content = decode_json(b"".join(answer))
-                    if status >= 400:
-                        raise error_from_wire(status, content)
-                    return content
-    except (OSError, SandboxNetworkError) as error:
-        raise ContainerNotReadyError(f"the sandbox ended during the call ({error}); call again") from None
-    finally:
-        connection.close()
 
 
 class Relay(Response):
@@ -170,7 +128,9 @@ class Relay(Response):
         while True:
             for event in await connection.receive():
                 if isinstance(event, Head):
-                    headers = [(name, value) for name, value in event.headers if name.lower() not in _HOP_BY_HOP]
+                    # A 304 may tell the length of what it does not send, and uvicorn would hold it to that.
+                    left_out = _HOP_BY_HOP | {b"content-length"} if event.status in (204, 304) else _HOP_BY_HOP
+                    headers = [(name, value) for name, value in event.headers if name.lower() not in left_out]
                     await send({"type": "http.response.start", "status": event.status, "headers": headers})
                 elif isinstance(event, bytes):
                     self._traffic["out"] += len(event)

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from sandcove.errors import SandboxError, SandboxNotFoundError, ServiceUnavailableError
-from sandcove.server.relay import ask
+from sandcove.server.questions import activity
 from sandcove.server.sandbox import Sandbox
 from sandcove.server.states import State
 
@@ -16,6 +16,8 @@ __all__ = ["Seats"]
 
 LEAST_IDLE = 1.0
 """Seconds that a sandbox has not been in use before it sleeps for another."""
+ANSWER_WITHIN = 1.0
+"""Seconds."""
 _AWAKE = (State.STARTING, State.RUNNING, State.SLEEPING)
 
 
@@ -94,13 +96,16 @@ class Seats:
                 asked.add(first)
                 before = time.monotonic()
                 try:
-                    activity = await ask(first.socket, "GET", "/api/activity")
+                    told = await activity(first.socket, ANSWER_WITHIN)
                 except SandboxError:
-                    activity = {"busy": 1}
-                if activity["busy"]:
+                    # The others are asked before it is asked again: everybody who wants a seat waits for the answer.
+                    first.was_used(time.monotonic())
+                    sandboxes.remove(first)
+                    continue
+                if told.busy:
                     sandboxes.remove(first)
                 else:
-                    first.was_used(before - activity["idle"] / 1000)
+                    first.was_used(before - max(told.idle, 0) / 1000)
         return None
 
 

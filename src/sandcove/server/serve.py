@@ -22,6 +22,7 @@ from sandcove.runtimes.local.zygote import Zygote
 from sandcove.server.app import Server
 from sandcove.server.audit import Audit
 from sandcove.server.caller import LOCAL
+from sandcove.server.clock import Clock
 from sandcove.server.config import Settings
 from sandcove.server.crowd import Crowd
 from sandcove.server.database import Database
@@ -84,8 +85,9 @@ async def _serve(
     verdicts = Audit(home.egress_log)
     outlets = Outlets(settings.egress_ceiling, settings.egress_private, verdicts)
     sandboxes = Sandboxes(home, runtime, Registry(database), settings, outlets=outlets, bounds=bounds)
-    keys = Keys(database)
-    tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
+    clock = Clock()
+    keys = Keys(database, clock)
+    tokens = Tokens(read_secret(home.token_secret), sandboxes, keys, clock)
     audit = Audit(home.audit_log)
     base = Base.of(settings.preview_url) if settings.preview_url else None
     previews = Previews(sandboxes, Ports(database), keys, home, base)

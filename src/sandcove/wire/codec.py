@@ -10,7 +10,10 @@ import msgspec
 
 from sandcove.errors import InvalidRequestError
 
-__all__ = ["decode", "decode_json", "decoder_of", "encode"]
+__all__ = ["NOT_JSON", "decode", "decoder_of", "encode"]
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises: for what is no JSON, of another form, or nested thousands of times."""
 
 T = TypeVar("T")
 
@@ -45,10 +48,5 @@ def decode(body: bytes | bytearray | memoryview, type: type[T]) -> T:
         return decoder_of(type).decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"the request body does not fit {type.__name__}: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise InvalidRequestError(f"the request body is no valid JSON: {error}") from None
-
-
-def decode_json(body: bytes) -> Any:
-    """Decodes any JSON; raises `InvalidRequestError` when it is none."""
-    return decode(body, object)

@@ -131,6 +131,7 @@ class ResponseParser:
         self._headed = False
         self._ended = True
         self._until_close = False
+        self._odd_status: int | None = None
 
     def expect(self, method: str, *, interim: bool = False) -> None:
         """A request with this method was sent: its response comes next.
@@ -199,6 +200,8 @@ class ResponseParser:
                 return
             raise SandboxNetworkError("the other end changed the protocol, which was not asked for") from None
         except httptools.HttpParserError as error:
+            if self._odd_status is not None:
+                raise SandboxNetworkError(f"the other end answered with status {self._odd_status}") from None
             if not self._ended:
                 raise SandboxNetworkError(f"the other end does not speak HTTP/1.1: {error}") from None
             self.reusable = False
@@ -217,6 +220,9 @@ class ResponseParser:
         if self._ended:
             return
         status = self._parser.get_status_code()
+        if not 100 <= status < 600:
+            self._odd_status = status
+            raise ValueError
         if status < 200:
             if self._interim:
                 self._events.append(Head(status, self._headers))

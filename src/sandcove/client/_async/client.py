@@ -17,7 +17,7 @@ from sandcove.client.results import log
 from sandcove.errors import SandboxError, SandboxNetworkError, ServiceUnavailableError, error_from_wire
 from sandcove.home import Home
 from sandcove.wire import WIRE_VERSION
-from sandcove.wire.codec import decoder_of, encode
+from sandcove.wire.codec import NOT_JSON, decoder_of, encode
 from sandcove.wire.egress_log import EgressLog, SetEgress
 from sandcove.wire.http import quote
 from sandcove.wire.keys import CreateKey, CreateToken, KeyCreated, KeyInfo, KeyList, TokenCreated
@@ -40,8 +40,8 @@ T = TypeVar("T")
 JSON = "Content-Type: application/json\r\n"
 OWN = b"x-sandcove-error"
 """The header of an error that is the server's own, not that of a service behind it."""
-MAX_ERROR_BYTES = 256 * 1024 * 1024
-"""An error's body: that of a timeout carries what the command had printed."""
+MAX_LINE = 1024 * 1024
+"""Bytes of what a server says of a sandbox."""
 
 
 class AsyncClient:
@@ -109,6 +109,8 @@ class AsyncClient:
         try:
             while not line.endswith(b"\n"):
                 line += await response.next_piece()
+                if len(line) > MAX_LINE:
+                    raise SandboxNetworkError(f"the answer is longer than {MAX_LINE:,} bytes")
             return answer(line, SandboxInfo), response
         except Broken as error:
             raise SandboxNetworkError(
@@ -285,7 +287,7 @@ def answer(body: bytes, type: type[T]) -> T:
     """
     try:
         return decoder_of(type).decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise SandboxNetworkError(f"the other end's answer is not what this client understands: {error}") from None
 
 
@@ -293,10 +295,10 @@ async def raise_for_error(response: AsyncResponse) -> None:
     """Raises the error that a response of status 400 or more stands for."""
     if response.status < 400:
         return
-    body = await response.read(MAX_ERROR_BYTES)
+    body = await response.read()
     try:
         fields = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         fields = None
     if not isinstance(fields, dict):
         fields = {"error": f"HTTP status {response.status}: {body[:200].decode('utf-8', 'replace')}"}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Literal, cast, overload
 
-import msgspec
-
 from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.client import JSON
 from sandcove.client._async.io import Input, call_back
@@ -34,7 +32,7 @@ from sandcove.errors import (
     error_from_wire,
 )
 from sandcove.wire import events
-from sandcove.wire.codec import decoder_of, encode
+from sandcove.wire.codec import NOT_JSON, decoder_of, encode
 from sandcove.wire.models import Execute, ExecuteAnswer, SetEnv
 from sandcove.wire.sse import SseDecoder
 
@@ -199,11 +197,12 @@ class AsyncCommands:
             details = error.details
             for name in ("stdout", "stderr"):
                 base64 = details.pop(f"{name}Base64", None)
-                details[name] = details.get(name, "") if text else exact(details.get(name, ""), base64)
+                told = str(details.get(name, ""))
+                details[name] = told if text else exact(told, base64 if isinstance(base64, str) else None)
             raise
         except Broken as error:
             raise await self._agent.ended(error) from None
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise _not_understood(error) from None
         if text:
             return _result(answer, answer.stdout, answer.stderr, answer.truncated)
@@ -301,10 +300,10 @@ class AsyncCommands:
                         raise error_from_wire(500, {"error": event.error, "code": event.code})
                     complete = event.type == "complete"
                     yield event
-            await response.read()
+            await response.finish()
         except Broken as error:
             raise await self._agent.ended(error) from None
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise _not_understood(error) from None
         finally:
             response.close()

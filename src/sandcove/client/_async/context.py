@@ -7,8 +7,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.client import JSON
 from sandcove.client.check import check_context_id
@@ -16,7 +14,7 @@ from sandcove.client.endpoint import Broken
 from sandcove.client.results import log, when
 from sandcove.errors import ContextNotFoundError, SandboxError, SandboxNetworkError, error_from_wire
 from sandcove.wire import code
-from sandcove.wire.codec import decoder_of, encode
+from sandcove.wire.codec import NOT_JSON, decoder_of, encode
 from sandcove.wire.http import quote
 from sandcove.wire.lines import LineDecoder
 
@@ -165,11 +163,11 @@ async def code_events(agent: AsyncAgent, request: code.RunCode) -> AsyncGenerato
                     failure = error_from_wire(500, {"error": event.evalue, "code": event.code})
                 elif failure is None or not complete:
                     yield event, len(line)
-        await response.read()
+        await response.finish()
     except Broken as error:
         # After such an error there may be nothing more: what ran the cell has ended.
         raise failure or await agent.ended(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise SandboxNetworkError(f"the agent's answer is not what this client understands: {error}") from None
     finally:
         response.close()

@@ -42,7 +42,7 @@ class AsyncFetchResponse:
             SandboxNetworkError: it broke off.
         """
         try:
-            return await self._response.read()
+            return await self._response.read(None)
         except Broken as error:
             raise _broken(error) from None
 

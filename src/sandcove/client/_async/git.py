@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.client import JSON
 from sandcove.client._async.io import call_back
@@ -13,7 +11,7 @@ from sandcove.client.check import StrPath, check_callback, check_count, check_pa
 from sandcove.client.endpoint import Broken
 from sandcove.client.results import GitCheckout, GitProgress
 from sandcove.errors import InvalidRequestError, SandboxNetworkError, error_from_wire
-from sandcove.wire.codec import decoder_of, encode
+from sandcove.wire.codec import NOT_JSON, decoder_of, encode
 from sandcove.wire.git import CheckoutAnswer, CheckoutEvent, CheckoutRequest, LoginRequest
 from sandcove.wire.repository import check_branch, check_credentials, check_target, parse_repository
 from sandcove.wire.sse import SseDecoder
@@ -98,7 +96,7 @@ class AsyncGit:
                         details = {name: value for name, value in told.items() if value is not None}
                         raise error_from_wire(500, {"error": event.error, "code": event.code, **details})
                     if event.result is not None:
-                        await response.read()
+                        await response.finish()
                         return event.result
                     if event.phase is not None:
                         progress = GitProgress(
@@ -107,7 +105,7 @@ class AsyncGit:
                         await call_back(on_progress, progress)
         except Broken as error:
             raise await self._agent.ended(error) from None
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise SandboxNetworkError(f"the agent's answer is not what this client understands: {error}") from None
         finally:
             response.close()

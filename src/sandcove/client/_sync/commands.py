@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal, cast, overload
 
-import msgspec
-
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import JSON
 from sandcove.client._sync.io import Input, call_back
@@ -35,7 +33,7 @@ from sandcove.errors import (
     error_from_wire,
 )
 from sandcove.wire import events
-from sandcove.wire.codec import decoder_of, encode
+from sandcove.wire.codec import NOT_JSON, decoder_of, encode
 from sandcove.wire.models import Execute, ExecuteAnswer, SetEnv
 from sandcove.wire.sse import SseDecoder
 
@@ -200,11 +198,12 @@ class Commands:
             details = error.details
             for name in ("stdout", "stderr"):
                 base64 = details.pop(f"{name}Base64", None)
-                details[name] = details.get(name, "") if text else exact(details.get(name, ""), base64)
+                told = str(details.get(name, ""))
+                details[name] = told if text else exact(told, base64 if isinstance(base64, str) else None)
             raise
         except Broken as error:
             raise self._agent.ended(error) from None
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise _not_understood(error) from None
         if text:
             return _result(answer, answer.stdout, answer.stderr, answer.truncated)
@@ -300,10 +299,10 @@ class Commands:
                         raise error_from_wire(500, {"error": event.error, "code": event.code})
                     complete = event.type == "complete"
                     yield event
-            response.read()
+            response.finish()
         except Broken as error:
             raise self._agent.ended(error) from None
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise _not_understood(error) from None
         finally:
             response.close()

@@ -17,6 +17,8 @@ __all__ = ["Body", "Connection", "Response"]
 Body = bytes | Iterator[bytes] | tuple[Iterator[bytes], int]
 """A request's body: bytes, or pieces, which are sent in chunks, or pieces and the length of them all."""
 
+MAX_ANSWER = 512 * 1024 * 1024
+"""Bytes of an answer that is held in memory as a whole. The longest is a command's output, twice 32 MiB in JSON."""
 SMALL = 64 * 1024
 """A body up to this many bytes is sent with its head in one call: the copy is cheaper than a second one."""
 
@@ -177,29 +179,31 @@ class Response:
         finally:
             self.close()
 
-    def read(self, limit: int | None = None) -> bytes:
+    def read(self, limit: int | None = MAX_ANSWER) -> bytes:
         """The whole body.
 
         Raises:
             Broken: the connection ended before it.
             SandboxNetworkError: it is longer than `limit` bytes.
         """
-        body: list[bytes] = []
-        size = 0
+        body = bytearray()
         try:
             while True:
                 for event in self._events:
                     if isinstance(event, bytes):
-                        body.append(event)
-                        size += len(event)
-                if limit is not None and size > limit:
+                        body += event
+                if limit is not None and len(body) > limit:
                     raise SandboxNetworkError(f"the answer is longer than {limit:,} bytes")
                 self._events = []
                 if not self._open:
-                    return body[0] if len(body) == 1 else b"".join(body)
+                    return bytes(body)
                 self._next()
         finally:
             self.close()
+
+    def finish(self) -> None:
+        """Reads what little is left after the last that mattered, so that the connection can be used again."""
+        self.read(SMALL)
 
     def next_piece(self) -> bytes:
         """The next bytes of the body, for an answer that goes on without end; raises `Broken` when it does end."""

@@ -8,8 +8,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import JSON
 from sandcove.client.check import check_context_id
@@ -17,7 +15,7 @@ from sandcove.client.endpoint import Broken
 from sandcove.client.results import log, when
 from sandcove.errors import ContextNotFoundError, SandboxError, SandboxNetworkError, error_from_wire
 from sandcove.wire import code
-from sandcove.wire.codec import decoder_of, encode
+from sandcove.wire.codec import NOT_JSON, decoder_of, encode
 from sandcove.wire.http import quote
 from sandcove.wire.lines import LineDecoder
 
@@ -164,11 +162,11 @@ def code_events(agent: Agent, request: code.RunCode) -> Generator[tuple[code.Cod
                     failure = error_from_wire(500, {"error": event.evalue, "code": event.code})
                 elif failure is None or not complete:
                     yield event, len(line)
-        response.read()
+        response.finish()
     except Broken as error:
         # After such an error there may be nothing more: what ran the cell has ended.
         raise failure or agent.ended(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise SandboxNetworkError(f"the agent's answer is not what this client understands: {error}") from None
     finally:
         response.close()

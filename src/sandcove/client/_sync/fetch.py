@@ -43,7 +43,7 @@ class FetchResponse:
             SandboxNetworkError: it broke off.
         """
         try:
-            return self._response.read()
+            return self._response.read(None)
         except Broken as error:
             raise _broken(error) from None
 

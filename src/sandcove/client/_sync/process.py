@@ -16,7 +16,7 @@ from sandcove.client.endpoint import Broken
 from sandcove.client.results import LogEvent, ProcessLogs, when
 from sandcove.errors import ProcessEndedError, SandboxNetworkError, error_from_wire
 from sandcove.wire import events, models
-from sandcove.wire.codec import decoder_of
+from sandcove.wire.codec import NOT_JSON, decoder_of
 from sandcove.wire.http import quote
 from sandcove.wire.sse import SseDecoder
 
@@ -236,10 +236,10 @@ def log_events(agent: Agent, id: str, query: str, timeout: float | None) -> Gene
                     ended = True  # says what `exit` has said
                 else:
                     yield LogEvent(event)
-        response.read()
+        response.finish()
     except Broken as error:
         raise agent.ended(error) from None
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise SandboxNetworkError(f"the agent's answer is not what this client understands: {error}") from None
     finally:
         response.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -22,6 +23,9 @@ from sandcove.wire.models import Isolation
 
 __all__ = ["LocalRoom"]
 
+KILL_AFTER = 2.0
+"""Seconds that a room has to end by itself. Who was stopped (SIGSTOP) can't."""
+
 
 class LocalRoom:
     """A room: bubblewrap's process outside, the holder as its first process, the agent in it.
@@ -29,6 +33,8 @@ class LocalRoom:
     Attributes:
         group: the control groups of its user code.
         disk: bytes and number of its files when they were last measured.
+        kernels_wanted: requests for kernels that are not done.
+        kernel_turn: whose turn it is of these.
     """
 
     def __init__(self, spec: RoomSpec, isolation: Isolation, cgroups: Cgroups, limited_by: dict[str, str]) -> None:
@@ -38,6 +44,8 @@ class LocalRoom:
         self.limited_by = limited_by
         self.group: Group | None = None
         self.disk: tuple[int, int] | None = None
+        self.kernels_wanted = 0
+        self.kernel_turn = asyncio.Lock()
         self._cgroups = cgroups
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._why = ENDED
@@ -98,6 +106,12 @@ class LocalRoom:
             self._why = why
             os.close(self._hold)
             self._hold = -1
+            asyncio.get_running_loop().call_later(KILL_AFTER, self._kill)
+
+    def _kill(self) -> None:
+        for pidfd in self._pidfds:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     async def discard(self) -> None:
         """Ends what there is of a room that did not open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import pwd
@@ -42,8 +43,10 @@ __all__ = ["LocalRuntime"]
 
 _log = logging.getLogger("sandcove.runtime")
 
-MOST_REQUESTS = 256
+MOST_REQUESTS = 1024
 """Requests for kernels that wait for the zygote, which may still be starting."""
+MOST_OF_A_ROOM = 64
+"""Those of one room. They are made one after the other, so that other rooms' are made between them."""
 
 
 class LocalRuntime:
@@ -167,6 +170,11 @@ class LocalRuntime:
             if isinstance(error, HostUnsupportedError):
                 raise
             raise ServiceUnavailableError(f"the zygote ended ({error}); call again", retryAfter=1) from None
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise ServiceUnavailableError(
+                f"the sandbox's room can't be made: {error}" + ("; free some disk space" if full else ""), begun=False
+            ) from None
 
     async def _open_once(self, spec: RoomSpec) -> LocalRoom:
         confine, mapped = confine_of(spec.limits, self._cgroups), self._builder.mapped
@@ -208,10 +216,11 @@ class LocalRuntime:
         return room
 
     def _on_kernel_request(self, room: LocalRoom, fds: list[int]) -> None:
-        if self._closed or len(self._requests) >= MOST_REQUESTS:
+        if self._closed or len(self._requests) >= MOST_REQUESTS or room.kernels_wanted >= MOST_OF_A_ROOM:
             for fd in fds:
                 os.close(fd)
             return
+        room.kernels_wanted += 1
         task = asyncio.ensure_future(self._fork_kernel(room, fds))
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
@@ -219,13 +228,16 @@ class LocalRuntime:
     async def _fork_kernel(self, room: LocalRoom, fds: list[int]) -> None:
         """Has a kernel forked. If that can't be done its descriptors just close, and its agent starts one by itself."""
         try:
-            await self._kernels.ready()
-            if room.ended.done():
-                return
-            await self._kernels.fork(*fds, *([] if room.group is None else room.group.enter))
+            async with room.kernel_turn:
+                await self._kernels.ready()
+                if room.ended.done():
+                    return
+                forked = await self._kernels.fork(*fds, *([] if room.group is None else room.group.enter))
+                await asyncio.wait((forked,))
         except SandboxError as error:
             _log.warning("no kernel could be forked: %s", error)
         finally:
+            room.kernels_wanted -= 1
             for fd in fds:
                 os.close(fd)
 

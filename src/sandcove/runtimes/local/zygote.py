@@ -18,12 +18,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import sysconfig
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,12 @@ AGENTS = Kind("sandcove.runtimes.local.enter_room", "sandcove.agent.main", sweep
 KERNELS = Kind("sandcove.runtimes.local.enter_kernel", "sandcove.kernels.python.main", sweeps=False)
 
 MOST_FDS = 16
+START_WITHIN = 60.0
+"""Seconds in which a zygote must be ready."""
+FORK_WITHIN = 10.0
+"""Seconds in which it must have forked. One that has not is stuck, or stopped (SIGSTOP): another takes its place."""
+
+_log = logging.getLogger("sandcove.runtime")
 
 
 class Zygote:
@@ -65,6 +73,8 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._ready: asyncio.Future[None] | None = None
+        self._forks: deque[asyncio.Future[None]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int | None:
@@ -115,6 +125,7 @@ class Zygote:
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
         loop.add_reader(self._control.fileno(), self._on_report, self._control, self._ready)
+        self._await_word(START_WITHIN)
 
     async def ready(self) -> None:
         """Returns when it can fork; starts it if need be."""
@@ -123,8 +134,11 @@ class Zygote:
         assert self._ready is not None
         await asyncio.shield(self._ready)
 
-    async def fork(self, *fds: int) -> None:
+    async def fork(self, *fds: int) -> asyncio.Future[None]:
         """Has it fork, when it is ready, with these descriptors for `enter`. They stay the caller's to close.
+
+        Returns:
+            What is done when it has forked, and cancelled if it never will.
 
         Raises:
             ServiceUnavailableError: the zygote could not be started.
@@ -135,6 +149,11 @@ class Zygote:
             socket.send_fds(self._control, [b"fork"], fds)
         except (BlockingIOError, OSError) as error:
             raise ServiceUnavailableError(f"the zygote does not answer ({error}); call again", retryAfter=1) from None
+        forked = asyncio.get_running_loop().create_future()
+        self._forks.append(forked)
+        if self._alarm is None:
+            self._await_word(FORK_WITHIN)
+        return forked
 
     def close(self) -> None:
         """Ends it; what it has forked lives on in its rooms."""
@@ -147,9 +166,14 @@ class Zygote:
             return
         except OSError:
             data = b""
-        if data == b"ready":
-            if not ready.done():
+        if data:
+            if data == b"forked":
+                forked = self._forks.popleft()
+                if not forked.done():
+                    forked.set_result(None)
+            elif not ready.done():
                 ready.set_result(None)
+            self._await_word(FORK_WITHIN if self._forks else None)
             return
         # End of file: it died. The next fork starts another.
         if not ready.done():
@@ -158,7 +182,25 @@ class Zygote:
         if self._control is control:
             self._drop()
 
+    def _await_word(self, within: float | None) -> None:
+        """Its next word comes within so many seconds, or it is given up; None: nothing is awaited."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None if within is None else asyncio.get_running_loop().call_later(within, self._give_up)
+
+    def _give_up(self) -> None:
+        _log.warning("zygote %s does not answer: it is killed, and the next fork starts another", self.pid)
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(ServiceUnavailableError("the zygote did not start; call again", retryAfter=1))
+            self._ready.exception()
+        self._drop()
+
     def _drop(self) -> None:
+        while self._forks:
+            self._forks.pop().cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         control, self._control = self._control, None
         process, self._process = self._process, None
         if control is not None:
@@ -188,7 +230,7 @@ def main() -> None:
     # and the kernel reaps them.
     linux.become_subreaper()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with contextlib.suppress(BrokenPipeError):  # the server has ended meanwhile
+    with contextlib.suppress(OSError):  # the server has ended meanwhile
         control.send(b"ready")
     while True:
         data, fds = b"", list[int]()
@@ -203,6 +245,8 @@ def main() -> None:
             entry.enter(module, *fds)
         for fd in fds:
             os.close(fd)
+        with contextlib.suppress(OSError):  # the server has ended meanwhile
+            control.send(b"forked")
 
 
 async def receive(channel: socket.socket, timeout: float) -> tuple[bytes, int | None]:
