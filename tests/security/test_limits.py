@@ -76,7 +76,10 @@ def test_out_of_memory_ends_the_program_alone_and_is_told(small: Sandbox, home: 
     assert small.exec("python3 -c 'b = bytearray(400 << 20)' | cat").out_of_memory
     result = small.exec("echo $KEPT")
     assert (result.stdout, result.out_of_memory) == ("1\n", False)
-    assert [event.exit_code for event in small.exec_stream(["python3", "-c", HOG]) if event.type == "complete"] == [137]
+    last = list(small.exec_stream(["python3", "-c", HOG]))[-1]
+    assert (last.type, last.exit_code, last.out_of_memory) == ("complete", 137, True)
+    last = list(small.exec_stream("true"))[-1]
+    assert (last.exit_code, last.out_of_memory) == (0, False)
     assert agent_pid(home, small) == agent
     assert (small.get_usage().out_of_memory or 0) >= 3
 
