@@ -10,6 +10,7 @@ import pwd
 import secrets
 import socket
 import sys
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -88,7 +89,7 @@ class LocalRuntime:
             self._cgroups = Cgroups.find(self._home.path)
             if self._cgroups.why:
                 _log.warning("limits without control groups: %s", self._cgroups.why)
-        self._builder.start(self._home.sandboxes.glob("*/root"))
+        self._builder.start(chain(self._home.sandboxes.glob("*/root"), self._home.trash.glob("*/root")))
         self._etc = make_etc(self._home.templates)
         folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         self._copied = copied_folders(self._python, folders)
@@ -230,13 +231,16 @@ class LocalRuntime:
         """Moves the folder into the trash at once, and deletes it there off the loop."""
         if not folder.exists():
             return
-        self._builder.forget(folder / "root")
+        root = folder / "root"
+        owner = os.lstat(root).st_uid if os.path.lexists(root) else 0
         place = self._home.trash / f"{folder.name}.{os.urandom(6).hex()}"
         os.rename(folder, place)
         try:
             await asyncio.to_thread(delete_tree, place)
         except OSError as error:
             _log.warning("%s could not be deleted: %s; it is tried again at the next start", place, error)
+            return
+        self._builder.forget(owner)
 
     async def close(self) -> None:
         self._closed = True
