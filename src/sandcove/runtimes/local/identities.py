@@ -1,8 +1,8 @@
 """The user ids of the host that a sandbox's users have: a range of its own for each sandbox, where the server is root.
 
 The sandbox's root folder belongs to the first id of its range, so the files themselves say which it is. No two
-sandboxes of a server have one range while files of both are there. Ids that the server's own user namespace lacks can't be given;
-where it has too few, each sandbox gets one.
+sandboxes of a server have one range while files of both are there. Ids that the server's own user namespace lacks
+can't be given; where it has too few, each sandbox gets one.
 """
 
 from __future__ import annotations
