@@ -151,7 +151,9 @@ class LocalRoom:
             if not data:
                 asyncio.get_running_loop().remove_reader(channel.fileno())
                 self._dials.end()
-                self.let_go("its agent ended unexpectedly; see agent.log in its folder")
+                ran_out = self.group is not None and self.group.agent_ran_out()
+                how = "was killed: calls took more memory than it may have" if ran_out else "ended unexpectedly"
+                self.let_go(f"its agent {how}; see agent.log in its folder")
 
     def _on_process_end(self, pidfd: int) -> None:
         assert self._process is not None
