@@ -44,6 +44,7 @@ def test_an_agent_that_is_over_it_ends_its_own_room_alone(groups: None, home: Pa
     with Sandbox() as neighbour, Sandbox("grown") as sandbox:
         sandbox.write_file("/workspace/kept", "kept")
         group = group_of(agent_pid(home, sandbox))
+        assert group.name.endswith("-agent"), "no other group's limit is to be changed"
         used = int((group / "memory.usage_in_bytes").read_text())
         (group / "memory.limit_in_bytes").write_text(str(used + 24 * MIB))
         with pytest.raises(ContainerNotReadyError, match="ended during the call"):
