@@ -14,6 +14,7 @@ from sandcove.errors import InvalidRequestError
 from sandcove.server.egress.addresses import parse_exempt
 from sandcove.server.limits import DEFAULTS, parse
 from sandcove.wire.egress import parse_egress
+from sandcove.wire.limits import MOST, read_size
 
 __all__ = ["CONFIG", "SETTINGS", "Setting", "Settings", "load"]
 
@@ -62,6 +63,19 @@ def _integer(least: int, most: int) -> Kind:
         return number
 
     return Kind("N", (int,), read)
+
+
+def _size(least: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        try:
+            number = read_size(value)
+        except InvalidRequestError:
+            number = -1
+        if number and not least <= number <= MOST:
+            raise ValueError(f"bytes, such as 512k or 2g, at least {least}, or 0")
+        return number
+
+    return read
 
 
 def _preview_url(value: Any) -> str:
@@ -116,6 +130,7 @@ def _limits(value: Any) -> str:
 
 EGRESS = Kind("HOSTS", (str,), _egress)
 ADDRESSES = Kind("ADDRESSES", (str,), _addresses)
+RATE = Kind("BYTES", (int, str), _size(16 * 1024))
 URL = Kind("URL", (str,), _preview_url)
 SECONDS = Kind("SECONDS", (int, float), _seconds)
 TEXT = Kind("TEXT", (str,), _text)
@@ -172,6 +187,12 @@ class Settings:
         ADDRESSES,
         "addresses that sandboxes may reach although they are not public, such as those of a mirror: `10.1.2.3:443`",
     ] = ""
+    egress_rate: Annotated[
+        int, RATE, "bytes a second that a sandbox sends and receives together, such as `10m`; 0: as many as it can"
+    ] = 0
+    egress_connections: Annotated[
+        int, _integer(1, 65536), "connections that a sandbox has to the outside at once; others wait"
+    ] = 128
     limits: Annotated[
         str, LIMITS, "what a sandbox may use that was not given limits of its own; what is left out is as by default"
     ] = DEFAULTS

@@ -81,7 +81,13 @@ async def _serve(
     runtime = LocalRuntime(home, zygote=zygote, limits=bounds.of_sandbox(NO_LIMITS), cgroups=settings.cgroups)
     database = Database(home.registry)
     verdicts = Audit(home.egress_log)
-    outlets = Outlets(settings.egress_ceiling, settings.egress_private, verdicts)
+    outlets = Outlets(
+        settings.egress_ceiling,
+        settings.egress_private,
+        verdicts,
+        rate=settings.egress_rate,
+        most=settings.egress_connections,
+    )
     sandboxes = Sandboxes(home, runtime, Registry(database), settings, outlets=outlets, bounds=bounds)
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
