@@ -1,4 +1,4 @@
-"""An operator's rate holds for all connections of a sandbox together, whichever way bytes go and whatever carries them."""
+"""An operator's rate holds for all connections of a sandbox together, whichever way bytes go."""
 
 from __future__ import annotations
 

@@ -78,6 +78,10 @@ def _size(least: int) -> Callable[[Any], int]:
     return read
 
 
+def _reserve(value: Any) -> int:
+    return -1 if value in ("auto", -1) else _size(0)(value)
+
+
 def _preview_url(value: Any) -> str:
     text = str(value)
     if not _PREVIEW_URL.fullmatch(text):
@@ -131,6 +135,7 @@ def _limits(value: Any) -> str:
 EGRESS = Kind("HOSTS", (str,), _egress)
 ADDRESSES = Kind("ADDRESSES", (str,), _addresses)
 RATE = Kind("BYTES", (int, str), _size(16 * 1024))
+SPACE = Kind("BYTES", (int, str), _reserve)
 URL = Kind("URL", (str,), _preview_url)
 SECONDS = Kind("SECONDS", (int, float), _seconds)
 TEXT = Kind("TEXT", (str,), _text)
@@ -197,6 +202,12 @@ class Settings:
         str, LIMITS, "what a sandbox may use that was not given limits of its own; what is left out is as by default"
     ] = DEFAULTS
     max_limits: Annotated[str, LIMITS, "what a sandbox can't be given more than; what is left out has no ceiling"] = ""
+    disk_reserve: Annotated[
+        int,
+        SPACE,
+        "bytes that sandboxes leave free on the server's disk, such as `5g`; `auto`: 1 GiB or a twentieth of it, "
+        "whichever is less; 0: none",
+    ] = -1
     cgroups: Annotated[str, _choice("auto", "off"), "whether control groups hold limits where they can be had"] = "auto"
     stop_grace: Annotated[float, SECONDS, "seconds that running calls have to end when the server is told to stop"] = (
         5.0
@@ -223,6 +234,8 @@ class Setting:
     @property
     def shown(self) -> str:
         """The default, as a text that would be read as it; empty when there is none."""
+        if self.kind is SPACE and self.default == -1:
+            return "auto"
         return "" if self.default is None else f"{self.default:g}" if self.kind is SECONDS else str(self.default)
 
 

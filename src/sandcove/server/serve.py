@@ -78,7 +78,13 @@ async def _serve(
     ready: Callable[[list[str]], None],
 ) -> None:
     bounds = Bounds.of(settings.limits, settings.max_limits)
-    runtime = LocalRuntime(home, zygote=zygote, limits=bounds.of_sandbox(NO_LIMITS), cgroups=settings.cgroups)
+    runtime = LocalRuntime(
+        home,
+        zygote=zygote,
+        limits=bounds.of_sandbox(NO_LIMITS),
+        cgroups=settings.cgroups,
+        disk_reserve=settings.disk_reserve,
+    )
     database = Database(home.registry)
     verdicts = Audit(home.egress_log)
     outlets = Outlets(

@@ -155,6 +155,14 @@ class Group:
                 return [int(word) for word in (folder / "cgroup.procs").read_text().split()]
         return []
 
+    def every_pid(self) -> list[int]:
+        """The processes of user code, and the agent's."""
+        pids = self.pids()
+        if self.agent is not None:
+            with contextlib.suppress(OSError):
+                pids += [int(word) for word in (self.agent / "cgroup.procs").read_text().split()]
+        return pids
+
     def close(self) -> None:
         """Closes the descriptors."""
         for fd in (*self.enter, *self.enter_agent, *([self.oom] if self.oom >= 0 else [])):

@@ -69,10 +69,12 @@ class DiskWatch:
         measured = (-1, -1)
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            rooms = [room for room in self._rooms() if room.limits.disk or room.limits.inodes]
             free = os.statvfs(self._path)
             now = (free.f_bfree * free.f_frsize, free.f_ffree)
-            if not rooms or (abs(now[0] - measured[0]) < STEP_BYTES and abs(now[1] - measured[1]) < STEP_FILES):
+            if abs(now[0] - measured[0]) < STEP_BYTES and abs(now[1] - measured[1]) < STEP_FILES:
+                continue
+            rooms = [room for room in self._rooms() if room.limits.disk or room.limits.inodes]
+            if not rooms:
                 continue
             measured, began = now, time.monotonic()
             try:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from sandcove import linux
 from sandcove.errors import ConflictError, SandboxError
@@ -87,6 +88,21 @@ class LocalRoom:
     def fits(self, limits: ResourceLimits) -> bool:
         """It could be changed to have these."""
         return fits(confine_of(limits, self._cgroups), confine_of(self.limits, self._cgroups))
+
+    @property
+    def holds(self) -> bool:
+        """Nobody has let it go."""
+        return self._hold >= 0
+
+    def user_namespaces(self) -> set[int]:
+        """Those of its processes, by which they can be told from others where no group holds them."""
+        found = set()
+        for pidfd in self._pidfds:
+            with contextlib.suppress(OSError):
+                said = Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+                pid = int(said.partition("\nPid:")[2].split()[0])
+                found.add(os.stat(f"/proc/{pid}/ns/user").st_ino)
+        return found - {os.stat("/proc/self/ns/user").st_ino}
 
     async def end(self) -> None:
         self.let_go(ENDED)

@@ -30,6 +30,7 @@ from sandcove.runtimes.local.plan import (
     plan_room,
     search_path,
 )
+from sandcove.runtimes.local.reserve import Reserve
 from sandcove.runtimes.local.room import LocalRoom
 from sandcove.runtimes.local.template import make_etc
 from sandcove.runtimes.local.zygote import AGENTS, KERNELS, Zygote, receive
@@ -53,6 +54,7 @@ class LocalRuntime:
         zygote: that of the agents, spawned already.
         limits: what rooms may use that are made ahead: those that most sandboxes will have.
         cgroups: ``off``: control groups are not used.
+        disk_reserve: bytes of the disk that are kept free; -1: see `reserve`.
     """
 
     name = "local"
@@ -64,6 +66,7 @@ class LocalRuntime:
         *,
         limits: ResourceLimits = NO_LIMITS,
         cgroups: str = "auto",
+        disk_reserve: int = 0,
     ) -> None:
         self._home = home
         self._limits = limits
@@ -79,7 +82,8 @@ class LocalRuntime:
         self._rooms: set[LocalRoom] = set()
         self._spare: asyncio.Future[LocalRoom | None] | None = None
         self._closed = False
-        self._disk = DiskWatch(home.path, lambda: [room for room in self._rooms if not room.ended.done()])
+        self._disk = DiskWatch(home.path, self._running)
+        self._reserve = Reserve(home.path, disk_reserve, self._running)
 
     async def start(self) -> None:
         self.zygote.start()
@@ -95,6 +99,7 @@ class LocalRuntime:
         self._copied = copied_folders(self._python, folders)
         self._check_copied()
         self._disk.start()
+        self._reserve.start()
         self._spare = asyncio.ensure_future(self._make_spare())
 
     def _check_copied(self) -> None:
@@ -114,12 +119,18 @@ class LocalRuntime:
 
     async def open(self, spec: RoomSpec) -> LocalRoom:
         """Opens a room; for a new sandbox the one made ahead, if there is one, and then makes the next ahead."""
-        room = None if spec.folder.exists() else await self._take_spare(spec)
+        room = None
+        if not spec.folder.exists():
+            self._reserve.check()
+            room = await self._take_spare(spec)
         if room is None:
             room = await self._open(spec)
         if self._spare is None and not self._closed:
             self._spare = asyncio.ensure_future(self._make_spare())
         return room
+
+    def _running(self) -> list[LocalRoom]:
+        return [room for room in self._rooms if not room.ended.done()]
 
     async def _make_spare(self) -> LocalRoom | None:
         name = secrets.token_hex(8)
@@ -244,6 +255,7 @@ class LocalRuntime:
 
     async def close(self) -> None:
         self._closed = True
+        await self._reserve.close()
         await self._disk.close()
         if self._spare is not None:
             # One that is still being made is given up.

@@ -1,7 +1,7 @@
 """How many bytes a second go through all connections of one sandbox, both ways together.
 
-A connection that is to wait is neither read nor written on: its program finds the socket full, and what answers it is told
-that it takes no more. Where there is no rate nothing of this is in between.
+A connection that is to wait is not read, and what writes to it is told that it takes no more. Where there is no rate
+nothing of this is in between.
 """
 
 from __future__ import annotations
