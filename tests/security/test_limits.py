@@ -23,6 +23,7 @@ from sandcove import (
     Sandbox,
 )
 from sandcove.home import Home
+from sandcove.runtimes.local.disk import in_turn
 from tests.security.probes import agent_pid
 
 MIB = 1 << 20
@@ -183,6 +184,12 @@ def test_a_full_disk_ends_the_room_and_can_be_mended(home: Path, limits: dict[st
         assert sandbox.exec("ls /workspace").stdout == ""
     finally:
         sandbox.destroy()
+
+
+def test_one_with_very_many_files_keeps_no_other_from_being_measured() -> None:
+    assert in_turn("abcd", "") == list("abcd")
+    assert in_turn("abcd", "bcd") == list("cdab"), "b took all the time there was"
+    assert in_turn("acde", "b") == list("acde"), "it has ended since"
 
 
 def test_logs_are_bounded_together(home: Path) -> None:

@@ -1,8 +1,8 @@
 """Measures what folders take of the disk: a program of its own, which needs nothing but the standard library.
 
 It reads one JSON object from standard input: by name the folder, the processes whose nameless files count too, and at
-which number of bytes and files it may stop; and writes by name bytes and files. What it walks is hostile: it follows
-no link, opens nothing but folders, and a nesting that is deeper than `DEEPEST` counts as more than any limit.
+which number of bytes and files it may stop; and writes a line for each as soon as it has it: name, bytes, files. What it
+walks is hostile: it follows no link, opens nothing but folders, and a nesting that is deeper than `DEEPEST` counts as more than any limit.
 """
 
 from __future__ import annotations
@@ -85,11 +85,9 @@ def main() -> None:
     """Answers one question."""
     os.nice(10)
     question = json.load(sys.stdin)
-    answer = {}
     for name, (folder, pids, most_bytes, most_files) in question.items():
         with contextlib.suppress(OSError):
-            answer[name] = measure(folder, pids, most_bytes, most_files)
-    json.dump(answer, sys.stdout)
+            print(json.dumps([name, *measure(folder, pids, most_bytes, most_files)]), flush=True)
 
 
 if __name__ == "__main__":
