@@ -28,6 +28,8 @@ __all__ = ["CONTROLLERS", "Cgroups", "Group", "Hierarchies", "parse_hierarchies"
 
 CONTROLLERS = ("memory", "cpu", "pids", "cpuacct")
 """The last only counts, and is there in version 1 alone."""
+NEEDED = {"memory", "pids"}
+"""What the server's group must have that rooms get groups of version 2."""
 PERIOD = 100_000
 """Microseconds in which a room gets its share of processor time."""
 ALL = 7 / 8
@@ -233,7 +235,7 @@ class Cgroups:
             return cls.off("no cgroup file system is mounted")
         parents = dict(hierarchies.own)
         if hierarchies.version == 2:
-            parent = _delegated(hierarchies.own["memory"], hierarchies.top, name, trial=trial)
+            parent = _delegated(next(iter(hierarchies.own.values())), hierarchies.top, name, trial=trial)
             if parent is None:
                 return cls.off(
                     "the server's cgroup is not its own: run it as a service with Delegate=yes "
@@ -278,7 +280,7 @@ class Cgroups:
         if self.version == 2:
             wanted = " ".join(f"+{controller}" for controller in self.base)
             with contextlib.suppress(OSError):
-                _write(self.base["memory"] / "cgroup.subtree_control", wanted)
+                _write(next(iter(self.base.values())) / "cgroup.subtree_control", wanted)
 
     def __contains__(self, controller: object) -> bool:
         return controller in self.base
@@ -385,8 +387,7 @@ def _sweep(note: Path, name: str, own: Iterable[Path]) -> None:
 
 def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
     """The group of version 2 in which rooms can have groups with controllers: ours if it is, else one above."""
-    needed = {"memory", "pids"}
-    if needed <= _words(own / "cgroup.controllers") and os.access(own / "cgroup.subtree_control", os.W_OK):
+    if _words(own / "cgroup.controllers") >= NEEDED and os.access(own / "cgroup.subtree_control", os.W_OK):
         leaf = own / f"{name}-server"
         with contextlib.suppress(OSError):
             leaf.mkdir(exist_ok=True)
@@ -404,7 +405,7 @@ def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
                 return own
         _removed(leaf)
     for above in (own, *own.parents):
-        if needed <= _words(above / "cgroup.subtree_control") and os.access(above, os.W_OK):
+        if _words(above / "cgroup.subtree_control") >= NEEDED and os.access(above, os.W_OK):
             return above
         if above == top:
             break

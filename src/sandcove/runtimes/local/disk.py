@@ -134,7 +134,7 @@ def in_turn(rooms: Sequence[R], waiting: Sequence[R]) -> list[R]:
     """In which order to measure: those that the last time was over for first, then the others.
 
     Args:
-        waiting: they, as their turn would have been. The first took too long, and comes last: it keeps no other from it.
+        waiting: they, in the order of that time. The first took too long, and comes last: it keeps no other from it.
     """
     slow, early = waiting[:1], set(waiting[1:])
     return sorted(rooms, key=lambda room: (room in slow, room not in early))
