@@ -1,8 +1,9 @@
 """Measures what folders take of the disk: a program of its own, which needs nothing but the standard library.
 
 It reads one JSON object from standard input: by name the folder, the processes whose nameless files count too, and at
-which number of bytes and files it may stop; and writes a line for each as soon as it has it: name, bytes, files. What it
-walks is hostile: it follows no link, opens nothing but folders, and a nesting that is deeper than `DEEPEST` counts as more than any limit.
+which number of bytes and files it may stop; and writes a line for each as soon as it has it: name, bytes, files. What
+it walks is hostile: it follows no link, opens nothing but folders, and a nesting that is deeper than `DEEPEST` counts
+as more than any limit.
 """
 
 from __future__ import annotations
