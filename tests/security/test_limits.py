@@ -203,6 +203,16 @@ def test_logs_are_bounded_together(home: Path) -> None:
         assert after.logs().stdout == "after\n"
 
 
+def test_signals_that_wait_are_bounded(home: Path) -> None:
+    send = (
+        "import os, signal as s\ns.pthread_sigmask(s.SIG_BLOCK, [40])\nfor _ in range(10000): os.kill(os.getpid(), 40)"
+    )
+    with Sandbox() as sandbox:
+        told = sandbox.exec(["python3", "-c", f"{send}\nprint(open('/proc/self/status').read())"])
+        waiting, _, most = told.stdout.partition("SigQ:\t")[2].split()[0].partition("/")
+        assert (waiting, most) == ("8192", "8192")
+
+
 def test_no_dump_of_core_leaves(home: Path) -> None:
     with Sandbox() as sandbox:
         result = sandbox.exec("cd /tmp; ulimit -Hc; sh -c 'kill -ABRT $$'; ls /tmp")

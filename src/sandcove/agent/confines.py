@@ -11,6 +11,9 @@ from sandcove.wire.confine import NO_CONFINES, Confine, oom_kills
 
 __all__ = ["Confines"]
 
+RLIMIT_SIGPENDING = 11
+PENDING = 8192
+"""Signals that wait. Where all sandboxes have the server's user, they share what that one may have."""
 NO_CORE = 1
 """Bytes: too few for a dump into a file, and the size at which Linux hands none to a program of the host's."""
 
@@ -47,6 +50,7 @@ class Confines:
         _limit(pid, resource.RLIMIT_DATA, confine.data)
         _limit(pid, resource.RLIMIT_NPROC, confine.processes)
         _limit(pid, resource.RLIMIT_FSIZE, confine.file_size)
+        _limit(pid, RLIMIT_SIGPENDING, PENDING)
 
     def oom_kills(self) -> int:
         """How many processes of the sandbox the kernel has killed for want of memory."""

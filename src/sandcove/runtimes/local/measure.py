@@ -88,7 +88,8 @@ def main() -> None:
     question = json.load(sys.stdin)
     for name, (folder, pids, most_bytes, most_files) in question.items():
         with contextlib.suppress(OSError):
-            print(json.dumps([name, *measure(folder, pids, most_bytes, most_files)]), flush=True)
+            sys.stdout.write(json.dumps([name, *measure(folder, pids, most_bytes, most_files)]) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
