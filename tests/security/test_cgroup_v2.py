@@ -1,7 +1,7 @@
 """Control groups of version 2, on a kernel that may have all but one controller in version 1.
 
-A program in a mount namespace of its own takes version 1 away from what it sees. What needs no controller is then done as
-on a machine with version 2; the only controller that is free, hugetlb, stands for those that rooms have.
+A program in a mount namespace of its own takes version 1 away from what it sees. What needs no controller is then done
+as on a machine with version 2; the only controller that is free, hugetlb, stands for those that rooms have.
 """
 
 from __future__ import annotations
