@@ -80,6 +80,200 @@ end = time.time() + 60
 while time.time() < end:
     os.write(1, b"flood" * 13000)
 """,
+    "syncs": """
+import os, time
+end = time.time() + 60
+for _ in range(3):
+    if os.fork() == 0:
+        break
+file = open(f"/workspace/synced{os.getpid()}", "wb")
+while time.time() < end:
+    os.pwrite(file.fileno(), os.urandom(65536), 0)
+    os.fsync(file.fileno())
+    os.sync()
+""",
+    "full pipes": """
+import fcntl, os, time
+end = time.time() + 60
+while time.time() < end:
+    pipes = []
+    try:
+        for _ in range(400):
+            pipes.append(os.pipe2(os.O_NONBLOCK))
+            try:
+                fcntl.fcntl(pipes[-1][1], 1031, 1 << 20)
+            except OSError:
+                pass
+            try:
+                os.write(pipes[-1][1], bytes(1 << 20))
+            except OSError:
+                pass
+    finally:
+        for pair in pipes:
+            os.close(pair[0]), os.close(pair[1])
+""",
+    "names that are not there": """
+import os, time
+end = time.time() + 60
+number = 0
+while time.time() < end:
+    for _ in range(1000):
+        number += 1
+        try:
+            os.stat(f"/dev/shm/none-{number}")
+        except OSError:
+            pass
+        try:
+            os.stat(f"/workspace/none-{number}")
+        except OSError:
+            pass
+""",
+    "many files in memory": """
+import os, time
+end = time.time() + 60
+while time.time() < end:
+    made = []
+    try:
+        for number in range(100000):
+            os.close(os.open(f"/dev/shm/{number}", os.O_CREAT | os.O_WRONLY))
+            made.append(number)
+    except OSError:
+        pass
+    for number in made:
+        os.unlink(f"/dev/shm/{number}")
+""",
+    "a full /dev/shm": """
+import os, time
+end = time.time() + 60
+while time.time() < end:
+    with open("/dev/shm/full", "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(1 << 20)):
+                pass
+        except OSError:
+            pass
+    os.unlink("/dev/shm/full")
+""",
+    "signals": """
+import os, signal, time
+end = time.time() + 60
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+pids = [os.getpid()]
+for _ in range(6):
+    pid = os.fork()
+    if pid == 0:
+        break
+    pids.append(pid)
+while time.time() < end:
+    for pid in pids:
+        for number in range(34, 60):
+            try:
+                os.kill(pid, number)
+            except OSError:
+                pass
+""",
+    "large mappings": """
+import mmap, os, time
+end = time.time() + 60
+with open("/workspace/sparse", "wb+") as file:
+    file.truncate(1 << 30)
+    while time.time() < end:
+        with mmap.mmap(file.fileno(), 1 << 30) as view:
+            for at in range(0, 1 << 30, 4096 * 4):
+                view[at]
+        for _ in range(2000):
+            mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE).close()
+""",
+    "watches": """
+import ctypes, os, time
+end = time.time() + 60
+libc = ctypes.CDLL(None)
+os.makedirs("/workspace/watched", exist_ok=True)
+for number in range(2000):
+    os.makedirs(f"/workspace/watched/{number}", exist_ok=True)
+while time.time() < end:
+    fds = [libc.inotify_init1(0) for _ in range(100)]
+    for fd in fds:
+        for number in range(2000):
+            if fd < 0 or libc.inotify_add_watch(fd, b"/workspace/watched/%d" % number, 0xFFF) < 0:
+                break
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)
+""",
+    "full sockets": """
+import os, socket, time
+end = time.time() + 60
+while time.time() < end:
+    held = []
+    try:
+        for _ in range(60):
+            for pair in (socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)):
+                held += pair
+                pair[0].setblocking(False)
+                pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
+                try:
+                    while pair[0].send(bytes(60000)):
+                        pass
+                except OSError:
+                    pass
+    except OSError:
+        pass
+    for each in held:
+        each.close()
+""",
+    "many threads": """
+import threading, time
+end = time.time() + 60
+def spin():
+    while time.time() < end:
+        pass
+made = []
+while time.time() < end:
+    try:
+        thread = threading.Thread(target=spin, daemon=True)
+        thread.start()
+        made.append(thread)
+    except RuntimeError:
+        time.sleep(0.01)
+""",
+    "large arguments": """
+import os, time
+end = time.time() + 60
+arguments = ["true"] + ["x" * 131000] * 14
+while time.time() < end:
+    if (pid := os.fork()) == 0:
+        try:
+            os.execv("/bin/true", arguments)
+        finally:
+            os._exit(1)
+    os.waitpid(pid, 0)
+""",
+    "timers and descriptors": """
+import ctypes, os, select, struct, time
+end = time.time() + 60
+libc = ctypes.CDLL(None)
+poll = select.epoll()
+fds = []
+for _ in range(3000):
+    fd = libc.timerfd_create(1, 2048)
+    if fd < 0:
+        break
+    libc.timerfd_settime(fd, 0, struct.pack("qqqq", 0, 50000, 0, 1), None)
+    fds.append(fd)
+    poll.register(fd, select.EPOLLIN | select.EPOLLET)
+try:
+    while True:
+        fds.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+while time.time() < end:
+    for fd, _ in poll.poll():
+        try:
+            os.read(fd, 8)
+        except OSError:
+            pass
+""",
 }
 
 
@@ -99,6 +293,7 @@ def ask(options: Options) -> Iterator[Row]:
                 assert process.status == "running", f"{what} ended early: {process.logs().stderr[-500:]}"
                 process.kill("SIGKILL")
                 attacker.kill_all_processes()
+                attacker.exec("rm -rf /workspace/* /dev/shm/*")
             note = f"p99 of {EXECS} execs each"
             yield Row(f"{QUESTION}: {what}", "ms", Samples(loud), "quiet", Samples(quiet), most_ratio=BAR, note=note)
 

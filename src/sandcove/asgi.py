@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandcove.calls import Call, Json, table
+from sandcove.calls import MAX_BODY, Call, Json, table
 from sandcove.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
@@ -113,6 +113,7 @@ def application(
     around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     answered: Callable[[Scope, int], None] | None = None,
     after: Callable[[Scope, int, float], None] | None = None,
+    longest: int = MAX_BODY,
 ) -> ASGIApp:
     """An application whose every error is JSON with ``error`` and ``code``, and leaves the connection usable.
 
@@ -124,7 +125,11 @@ def application(
         answered: called when the answer begins, with the scope and its status.
         after: called when a request has ended, with its scope, the status that was answered (499: none, since its
             caller had left) and how many seconds it took.
+        longest: bytes of a request's body that is no stream.
     """
+    for call in calls:
+        if isinstance(call, Call):
+            call.longest = longest
     router = around(Router(table(calls)))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,17 +20,29 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from sandcove.errors import InvalidRequestError, SandboxError, TooLargeError
+from sandcove.errors import InvalidRequestError, SandboxError, ServiceUnavailableError, TooLargeError
 from sandcove.wire.codec import decode, encode
 from sandcove.wire.queries import Query
 
-__all__ = ["Bytes", "Call", "Created", "Json", "Many", "Tar", "Text", "decode_query", "raw_body", "table"]
+__all__ = ["MAX_BODY", "Bytes", "Call", "Created", "Json", "Many", "Tar", "Text", "decode_query", "raw_body", "table"]
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=Query)
 
 MAX_BODY = 64 * 1024 * 1024
 """Longest JSON body, in bytes. Larger files go through the streamed routes."""
+SMALL_BODY = 256 * 1024
+MOST_LARGE = 256 * 1024 * 1024
+"""Bytes of all bodies, but those that are small, that are read or answered at one time."""
+
+
+class _Large:
+    """How many there are now, in this process."""
+
+    bytes = 0
+
+
+_large = _Large()
 
 
 class Bytes(Request):
@@ -98,6 +110,7 @@ class Call:
         self.path = path
         self.do = do
         self.fails = tuple(fails)
+        self.longest = MAX_BODY
         self.request: type[Request] = Request
         self.body: type[msgspec.Struct] | None = None
         self.query: type[Query] | None = None
@@ -118,14 +131,18 @@ class Call:
         http = self.request(scope, receive, send)
         arguments: list[Any] = []
         target = scope["query_string"]
-        if self.body is not None:
-            arguments.append(decode(await raw_body(http), self.body))
-        if self.query is not None:
-            arguments.append(decode_query(target, self.query))
-        elif target:
-            raise InvalidRequestError(f"this call takes no query parameters, not {_shown(target.decode('latin-1'))}")
-        response = await self.do(http, *arguments)
-        await response(scope, receive, send)
+        try:
+            if self.body is not None:
+                arguments.append(decode(await raw_body(http, self.longest), self.body))
+            if self.query is not None:
+                arguments.append(decode_query(target, self.query))
+            elif target:
+                shown = _shown(target.decode("latin-1"))
+                raise InvalidRequestError(f"this call takes no query parameters, not {shown}")
+            response = await self.do(http, *arguments)
+            await response(scope, receive, send)
+        finally:
+            _large.bytes -= scope.pop("large_body", 0)
 
 
 class _ByMethod:
@@ -154,16 +171,31 @@ def table(calls: Sequence[Call | BaseRoute]) -> list[BaseRoute]:
     return routes
 
 
-async def raw_body(request: Request) -> bytes:
-    """Reads a body whole; raises `TooLargeError` when it is over 64 MiB."""
+async def raw_body(request: Request, longest: int = MAX_BODY) -> bytes:
+    """Reads a body whole.
+
+    Raises:
+        TooLargeError: it is over `longest`, in bytes.
+        ServiceUnavailableError: there are too many large ones at once.
+    """
     chunks: list[bytes] = []
-    size = 0
+    size = counted = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BODY:
+        if size > longest:
             raise TooLargeError(
-                f"the request body is over {MAX_BODY:,} bytes; send files with upload, which streams them"
+                f"the request body is over {longest:,} bytes; send files with upload, which streams them"
             )
+        if size > SMALL_BODY:
+            if _large.bytes + size - counted > MOST_LARGE:
+                raise ServiceUnavailableError(
+                    f"requests with {MOST_LARGE:,} bytes together are being answered, which is the most; "
+                    "call again when one has ended",
+                    begun=False,
+                    retryAfter=1,
+                )
+            _large.bytes += size - counted
+            counted = request.scope["large_body"] = size
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

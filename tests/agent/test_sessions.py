@@ -13,6 +13,7 @@ import pytest
 
 from bench import processes
 from sandcove import (
+    ConflictError,
     ContainerNotReadyError,
     InvalidRequestError,
     PathNotFoundError,
@@ -293,3 +294,20 @@ def test_commands_of_one_session_run_in_the_order_in_which_they_came(
                 answer += caller.recv(65536)
             assert b'"exitCode":0' in answer
     assert session.read_file("/tmp/turns") == "first\n0\n1\n2\n3\n4\n5\n"
+
+
+def test_sessions_and_what_they_remember_are_bounded(home: Path) -> None:
+    with Sandbox() as sandbox:
+        for number in range(255):
+            sandbox.create_session(f"s{number}")
+        with pytest.raises(ConflictError, match="256 sessions, which is the most"):
+            for number in range(255, 258):
+                sandbox.create_session(f"s{number}")
+        sandbox.delete_session("s0")
+        sandbox.create_session("again")
+        value = "x" * 120_000
+        sandbox.set_env_vars({f"V{number}": value for number in range(8)})
+        with pytest.raises(InvalidRequestError, match="the environment is longer than 1,048,576 bytes"):
+            sandbox.set_env_vars({"W": value})
+        sandbox.set_env_vars({"V0": None, "W": value})
+        assert len(sandbox.exec("printf %s $W").stdout) == len(value)

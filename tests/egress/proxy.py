@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from sandcove.server.egress.addresses import Addresses, parse_exempt
-from sandcove.server.egress.outlet import Common, Outlet
+from sandcove.server.egress.outlet import MOST, Common, Outlet
 from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import Trail
 from sandcove.wire.egress import parse_egress
@@ -65,13 +65,17 @@ class Proxy:
         exempt: str = "",
         names: Callable[[str], list[str]] | None = None,
         ceiling: str = "public",
+        *,
+        rate: int = 0,
+        most: int = MOST,
     ) -> None:
         def nothing(name: str) -> list[str]:
             raise OSError(f"{name} is not known to this test")
 
         listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = listener.getsockname()[1]
-        common = Common(parse_egress(ceiling), Addresses(parse_exempt(exempt)), Resolver(names or nothing))
+        resolver = Resolver(names or nothing)
+        common = Common(parse_egress(ceiling), Addresses(parse_exempt(exempt)), resolver, rate=rate, most=most)
         self.trail = Trail(None, {}, Counter())
         self.outlet = Outlet(common, parse_egress(egress), self.trail, listener)
         _open.append(self.outlet)

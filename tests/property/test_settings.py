@@ -35,6 +35,10 @@ def good(setting: Setting) -> st.SearchStrategy[Any]:
         return st.sampled_from(["none", "public", "python, a.test"])
     if setting.kind is config.ADDRESSES:
         return st.sampled_from(["10.1.2.3:443", "fd00::/8, 10.0.0.0/8"])
+    if setting.kind is config.SPACE:
+        return st.integers(0, 10**12)
+    if setting.kind is config.RATE:
+        return st.integers(16_384, 10**9)
     if setting.kind is config.LIMITS:
         return st.from_regex(r"processes=[1-9][0-9]{2,5}(,memory=[1-9]g)?", fullmatch=True)
     return st.from_regex(r"[a-z]{1,10}", fullmatch=True)

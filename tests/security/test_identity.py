@@ -6,17 +6,20 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
 
 from bench import processes
-from sandcove import Sandbox
+from sandcove import Sandbox, ServiceUnavailableError
+from sandcove.home import Home
 from sandcove.runtimes.local.identities import Identities, plan_ranges, shift
 from sandcove.trees import delete_tree
 from tests.security.probes import NEEDS_ROOT
 
 FIRST = 0x70000000
+NARROW = 0x7F000000
 WHOLE = "         0          0 4294967295\n"
 
 
@@ -161,6 +164,42 @@ def test_ranges_are_apart_and_what_the_server_can_give() -> None:
 
 
 @pytest.mark.parametrize(
+    ("uid_map", "most"), [(f"0 0 {NARROW + 0x100000}\n", 4864), ("0 0 33000\n", 232)], ids=["many", "few"]
+)
+def test_no_two_sandboxes_share_ids_however_many_there_are(uid_map: str, most: int) -> None:
+    ids = Identities(0, uid_map)
+    taken: list[int] = []
+    with pytest.raises(ServiceUnavailableError, match=f"no user ids are left .*: {most:,} of this server"):
+        while True:
+            taken.append(ids.take())
+    assert len(taken) == most
+    lines = [[int(word) for word in line.split()] for first in taken for line in ids.mapping(first).splitlines()]
+    parts = sorted((outside, outside + count) for _, outside, count in lines)
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(parts))
+    ids.give_back(taken[7])
+    assert ids.take() == taken[7], "that of a sandbox that is gone, and no other"
+
+
+@NEEDS_ROOT
+def test_a_sandbox_with_few_ids_has_those_that_programs_use(home: Path) -> None:
+    """The first 3,840 of a server have more; this one's files are made to say that it came later."""
+    with Sandbox("came-late") as sandbox:
+        first = _host_user(sandbox)
+        assert first < NARROW
+        sandbox.sleep()
+        folder = Home(home).sandboxes / sandbox.id
+        places = [Path(at, name) for at, *names in os.walk(folder) for name in chain(*names)]
+        for place in places:
+            if (owner := place.lstat().st_uid) >= first:
+                os.chown(place, owner - first + NARROW, owner - first + NARROW, follow_symlinks=False)
+        lines = [line.split() for line in sandbox.exec("cat /proc/self/uid_map /proc/self/gid_map").stdout.splitlines()]
+        assert lines == 2 * [["0", str(NARROW), "1023"], ["65534", str(NARROW + 1023), "1"]]
+        assert sandbox.exec("stat -c %u:%g /usr /workspace; python3 -c 'import numpy'").stdout == "0:0\n0:0\n"
+        assert _host_user(sandbox) == NARROW
+        assert _owners(home, sandbox) == {NARROW}
+
+
+@pytest.mark.parametrize(
     ("uid", "uid_map", "size"),
     [
         (1000, WHOLE, 0),
@@ -174,4 +213,4 @@ def test_a_server_with_few_ids_gives_few(uid: int, uid_map: str, size: int) -> N
     assert ids.size == size
     if size:
         assert len({ids.take() for _ in range(100)}) == 100
-        assert all(0 < first < 65534 for first in plan_ranges(uid, uid_map)[0])
+        assert all(0 < first < 65534 for ids in plan_ranges(uid, uid_map) for first in ids)

@@ -23,6 +23,7 @@ from sandcove import (
     Sandbox,
 )
 from sandcove.home import Home
+from sandcove.runtimes.local.disk import in_turn
 from tests.security.probes import agent_pid
 
 MIB = 1 << 20
@@ -76,7 +77,10 @@ def test_out_of_memory_ends_the_program_alone_and_is_told(small: Sandbox, home: 
     assert small.exec("python3 -c 'b = bytearray(400 << 20)' | cat").out_of_memory
     result = small.exec("echo $KEPT")
     assert (result.stdout, result.out_of_memory) == ("1\n", False)
-    assert [event.exit_code for event in small.exec_stream(["python3", "-c", HOG]) if event.type == "complete"] == [137]
+    last = list(small.exec_stream(["python3", "-c", HOG]))[-1]
+    assert (last.type, last.exit_code, last.out_of_memory) == ("complete", 137, True)
+    last = list(small.exec_stream("true"))[-1]
+    assert (last.exit_code, last.out_of_memory) == (0, False)
     assert agent_pid(home, small) == agent
     assert (small.get_usage().out_of_memory or 0) >= 3
 
@@ -182,6 +186,12 @@ def test_a_full_disk_ends_the_room_and_can_be_mended(home: Path, limits: dict[st
         sandbox.destroy()
 
 
+def test_one_with_very_many_files_keeps_no_other_from_being_measured() -> None:
+    assert in_turn("abcd", "") == list("abcd")
+    assert in_turn("abcd", "bcd") == list("cdab"), "b took all the time there was"
+    assert in_turn("acde", "b") == list("acde"), "it has ended since"
+
+
 def test_logs_are_bounded_together(home: Path) -> None:
     with Sandbox(limits={"logs": "1m"}) as sandbox:
         flood = sandbox.start_process("head -c 4000000 /dev/zero | tr '\\0' x")
@@ -191,6 +201,16 @@ def test_logs_are_bounded_together(home: Path) -> None:
         after = sandbox.start_process("echo after")
         after.wait(timeout=20)
         assert after.logs().stdout == "after\n"
+
+
+def test_signals_that_wait_are_bounded(home: Path) -> None:
+    send = (
+        "import os, signal as s\ns.pthread_sigmask(s.SIG_BLOCK, [40])\nfor _ in range(10000): os.kill(os.getpid(), 40)"
+    )
+    with Sandbox() as sandbox:
+        told = sandbox.exec(["python3", "-c", f"{send}\nprint(open('/proc/self/status').read())"])
+        waiting, _, most = told.stdout.partition("SigQ:\t")[2].split()[0].partition("/")
+        assert (waiting, most) == ("8192", "8192")
 
 
 def test_no_dump_of_core_leaves(home: Path) -> None:

@@ -350,7 +350,12 @@ class Agent:
             Call("POST", "/api/rest", self.rest, [ConflictError]),
             Call("POST", "/api/refuse", self.refuse),
             Call("POST", "/api/env", self.set_env, [SessionNotFoundError]),
-            Call("POST", "/api/session/create", self.create_session, [SessionAlreadyExistsError, PathNotFoundError]),
+            Call(
+                "POST",
+                "/api/session/create",
+                self.create_session,
+                [ConflictError, SessionAlreadyExistsError, PathNotFoundError],
+            ),
             Call("GET", "/api/session/list", self.list_sessions),
             Call("DELETE", "/api/session/{id}", self.delete_session, [SessionNotFoundError]),
             *process_routes(self),

@@ -88,7 +88,7 @@ class CommandStream(EventStream[ExecEvent]):
                 timestamp=timestamp(),
                 out_of_memory=command.out_of_memory,
             )
-            return event("complete", exit_code=exit_code, result=result)
+            return event("complete", exit_code=exit_code, out_of_memory=result.out_of_memory, result=result)
         except SandboxError as error:
             return event("error", error=error.message, code=error.code)
         finally:

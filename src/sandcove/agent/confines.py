@@ -24,7 +24,7 @@ MOST = {
     resource.RLIMIT_SIGPENDING: 8192,
 }
 """What user code has at most of what the server's user may have: priority over all others, memory that is never
-paged out, queued signals."""
+paged out, queued signals, which all sandboxes share where they have the server's user."""
 
 
 class Confines:

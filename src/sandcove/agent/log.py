@@ -23,6 +23,9 @@ LEAST = 64 * 1024
 """Bytes that every log may have, however little space is left for all."""
 MOST_MARKS = 128 * 1024
 """Changes between the two streams that are remembered; what is older than the last so many is dropped too."""
+ALL_MARKS = 8 * MOST_MARKS
+"""Of them in all logs together, which are in the agent's memory; but at least `LEAST_MARKS` in each."""
+LEAST_MARKS = 1024
 MOST_GAPS = 64
 """Places that are remembered where bytes are missing because the disk was full; of further ones only how many bytes."""
 
@@ -41,12 +44,13 @@ class LogSpace:
 
     Attributes:
         limit: bytes; 0: as much as they want.
+        logs: how many there are.
         free_some: deletes a log that is not needed any more; False if there is none.
     """
 
     def __init__(self, limit: int = 0) -> None:
         self.limit = limit
-        self.used = 0
+        self.used = self.logs = 0
         self.free_some: Callable[[], bool] = lambda: False
 
     def take(self, wanted: int, least: int) -> int:
@@ -77,6 +81,7 @@ class Log:
         self.closed = False
         self._limit = limit
         self._space = space or LogSpace()
+        self._space.logs += 1
         self._size = 0
         self._folder = folder
         self._fd = -1
@@ -86,7 +91,7 @@ class Log:
         self._waiting: set[asyncio.Future[None]] = set()
         self._gaps: dict[int, int] = {}
         self._readers = 0
-        self._deleted = False
+        self._deleted = self._dropped = False
 
     def append(self, stream: Stream, data: bytes) -> None:
         """Adds what was printed; never waits for a reader."""
@@ -108,8 +113,9 @@ class Log:
             self._marks.append(self.end)
         self.end += len(data)
         self.start = max(self.start, self.end - self._limit)
-        if len(self._marks) > MOST_MARKS:
-            self.start = max(self.start, self._marks[MOST_MARKS // 2])
+        most = min(MOST_MARKS, max(LEAST_MARKS, ALL_MARKS // self._space.logs))
+        if len(self._marks) > most:
+            self.start = max(self.start, self._marks[-most // 2])
             self._forget()
         self._notify()
 
@@ -188,8 +194,10 @@ class Log:
         self._drop()
 
     def _drop(self) -> None:
-        if not self._deleted or self._readers:
+        if not self._deleted or self._readers or self._dropped:
             return
+        self._dropped = True
+        self._space.logs -= 1
         self.start = self.end
         self._space.give(self._size)
         self._size = 0

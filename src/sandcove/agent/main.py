@@ -16,6 +16,7 @@ import json
 import logging
 import mimetypes
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -96,6 +97,9 @@ def main(
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     sys.meta_path[:] = [_NoImports()]
     linux.set_dumpable(False)
+    if confine.agent:
+        # Of the soft limit alone: programs for user code get what `Confines` says.
+        resource.setrlimit(resource.RLIMIT_DATA, (confine.agent, resource.RLIM_INFINITY))
     confines = Confines(confine, soft=linux.raise_open_files(), enter=enter, oom=oom)
     init = Init.start(own_mounts=False, confines=confines)
     mount()

@@ -23,6 +23,8 @@ PIPE_SIZE = 1024 * 1024
 """A busy pipe is widened from the kernel's 64 KiB to this: fewer switches between writer and reader."""
 LIVE_LIMIT = 1024 * 1024
 """A live reader that is this many bytes behind stops the pipes, and so the command, until it catches up."""
+PIECE_COST = 128
+"""Bytes of memory that each piece takes besides its own: a command may print byte by byte."""
 F_SETPIPE_SZ = 1031
 
 
@@ -44,6 +46,7 @@ class Output:
         self._streams: dict[int, Stream] = {stdout: "stdout", stderr: "stderr"}
         self._keep = keep
         self._room: dict[Stream, int] = {"stdout": keep or 0, "stderr": keep or 0}
+        self._kept: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._chunks: deque[tuple[Stream, bytes]] = deque()
         self._held = 0
         self._paused = False
@@ -73,7 +76,7 @@ class Output:
 
     def kept(self, stream: Stream) -> bytes:
         """What was kept of one stream so far; no character is cut in two where the rest was dropped."""
-        data = b"".join(chunk for name, chunk in self._chunks if name == stream)
+        data = bytes(self._kept[stream])
         if stream not in self._cut:
             return data
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -86,7 +89,7 @@ class Output:
         while True:
             while self._chunks:
                 stream, chunk = self._chunks.popleft()
-                self._held -= len(chunk)
+                self._held -= len(chunk) + PIECE_COST
                 if self._paused and self._held <= LIVE_LIMIT // 2:
                     self._resume()
                 yield stream, chunk
@@ -116,6 +119,8 @@ class Output:
         if self._watching is not None:
             self._watching.cancel()
         self._chunks.clear()
+        for kept in self._kept.values():
+            kept.clear()
         self._left = {}
         for fd in list(self._streams):
             self._discard(fd)
@@ -151,11 +156,10 @@ class Output:
                 self._cut.add(stream)
                 data = data[:room]
             self._room[stream] = room - len(data)
-            if data:
-                self._chunks.append((stream, data))
+            self._kept[stream] += data
             return
         self._chunks.append((stream, data))
-        self._held += len(data)
+        self._held += len(data) + PIECE_COST
         if self._held >= LIVE_LIMIT and not self._paused:
             self._paused = True
             for fd in self._streams:

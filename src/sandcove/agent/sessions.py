@@ -14,6 +14,7 @@ from sandcove.agent.inputs import Inputs
 from sandcove.agent.memory import Memory, SessionMemory
 from sandcove.agent.shell import Command, Shell
 from sandcove.errors import (
+    ConflictError,
     InvalidRequestError,
     PathNotFoundError,
     SandboxError,
@@ -30,6 +31,8 @@ __all__ = ["Session", "Sessions"]
 HOME = "/root"
 RUN = Path("/run/sandcove")
 STATE = Path("/var/lib/sandcove/sessions")
+MOST = 256
+"""Sessions of a sandbox: each has a shell and an environment."""
 REST_GRACE = 2.0
 """Seconds that processes have to end by themselves before their sandbox sleeps."""
 
@@ -176,7 +179,7 @@ class Sessions:
         """Creates a session and writes it down.
 
         Raises:
-            SessionAlreadyExistsError, InvalidRequestError, PathNotFoundError.
+            SessionAlreadyExistsError, ConflictError, InvalidRequestError, PathNotFoundError.
         """
         check_session_id(request.id)
         check_env(request.env or {})
@@ -187,6 +190,8 @@ class Sessions:
             raise InvalidRequestError(f"cwd {request.cwd!r} of a session must be an absolute path, such as /workspace")
         if not os.path.isdir(request.cwd):
             raise PathNotFoundError(f"cwd {request.cwd} is no folder of the sandbox; make it with mkdir first")
+        if len(self._live.keys() | self.memory.sessions.keys()) >= MOST:
+            raise ConflictError(f"there are {MOST} sessions, which is the most; delete one first")
         info = SessionInfo(id=request.id, cwd=request.cwd, isolation=request.isolation, created_at=timestamp())
         session = self._open(info, request.env or {})
         self.memory.sessions[request.id] = SessionMemory(info, dict(request.env or {}))
@@ -228,12 +233,14 @@ class Sessions:
         check_env(env)
         if name is not None:
             session = self.get(name)
-            session.set_env(env)
             remembered = self.memory.sessions.get(name)
+            check_env({**(remembered.env if remembered is not None else {}), **env})
+            session.set_env(env)
             if remembered is not None:
                 _apply(env, remembered.env)
             self.memory.save()
             return
+        check_env({**self.memory.env, **env})
         _apply(env, self.memory.env)
         self.memory.save()
         for each in self.names():

@@ -152,9 +152,10 @@ class ExecEvent:
         bytes: the same, exactly as printed.
         exit_code: on ``complete``.
         duration: on ``complete``, seconds.
+        out_of_memory: on ``complete``, as that of an `ExecResult`.
     """
 
-    __slots__ = ("_exact", "_timestamp", "command", "data", "duration", "exit_code", "type")
+    __slots__ = ("_exact", "_timestamp", "command", "data", "duration", "exit_code", "out_of_memory", "type")
 
     def __init__(self, event: events.ExecEvent) -> None:
         self.type: Literal["start", "stdout", "stderr", "complete", "error"] = event.type
@@ -162,6 +163,7 @@ class ExecEvent:
         self.command = event.command
         self.exit_code = event.exit_code
         self.duration = round(event.result.duration / 1000, 6) if event.result else None
+        self.out_of_memory = event.out_of_memory
         self._timestamp = event.timestamp
         self._exact = event.bytes
 

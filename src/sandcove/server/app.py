@@ -62,6 +62,8 @@ from sandcove.wire.queries import WhichSandboxes
 
 __all__ = ["Server"]
 
+LONGEST = 16 * 1024 * 1024
+"""Bytes of a body that the server reads itself."""
 EVERY = (
     InvalidRequestError,
     UnauthorizedError,
@@ -122,7 +124,9 @@ class Server:
         self.metrics = metrics_of(sandboxes, self._traffic, crowd) if settings.host else None
 
         def app(around: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
-            return without_previews(application(self.routes(), around, audit.note, self._ended), previews.domain)
+            return without_previews(
+                application(self.routes(), around, audit.note, self._ended, LONGEST), previews.domain
+            )
 
         self.app: ASGIApp = app(as_local)
         self.guarded_app: ASGIApp = app(self._guard)

@@ -14,6 +14,7 @@ from sandcove.errors import InvalidRequestError
 from sandcove.server.egress.addresses import parse_exempt
 from sandcove.server.limits import DEFAULTS, parse
 from sandcove.wire.egress import parse_egress
+from sandcove.wire.limits import MOST, read_size
 
 __all__ = ["CONFIG", "SETTINGS", "Setting", "Settings", "load"]
 
@@ -62,6 +63,23 @@ def _integer(least: int, most: int) -> Kind:
         return number
 
     return Kind("N", (int,), read)
+
+
+def _size(least: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        try:
+            number = read_size(value)
+        except InvalidRequestError:
+            number = -1
+        if number and not least <= number <= MOST:
+            raise ValueError(f"bytes, such as 512k or 2g, at least {least}, or 0")
+        return number
+
+    return read
+
+
+def _reserve(value: Any) -> int:
+    return -1 if value in ("auto", -1) else _size(0)(value)
 
 
 def _preview_url(value: Any) -> str:
@@ -116,6 +134,8 @@ def _limits(value: Any) -> str:
 
 EGRESS = Kind("HOSTS", (str,), _egress)
 ADDRESSES = Kind("ADDRESSES", (str,), _addresses)
+RATE = Kind("BYTES", (int, str), _size(16 * 1024))
+SPACE = Kind("BYTES", (int, str), _reserve)
 URL = Kind("URL", (str,), _preview_url)
 SECONDS = Kind("SECONDS", (int, float), _seconds)
 TEXT = Kind("TEXT", (str,), _text)
@@ -172,10 +192,22 @@ class Settings:
         ADDRESSES,
         "addresses that sandboxes may reach although they are not public, such as those of a mirror: `10.1.2.3:443`",
     ] = ""
+    egress_rate: Annotated[
+        int, RATE, "bytes a second that a sandbox sends and receives together, such as `10m`; 0: as many as it can"
+    ] = 0
+    egress_connections: Annotated[
+        int, _integer(1, 65536), "connections that a sandbox has to the outside at once; others wait"
+    ] = 128
     limits: Annotated[
         str, LIMITS, "what a sandbox may use that was not given limits of its own; what is left out is as by default"
     ] = DEFAULTS
     max_limits: Annotated[str, LIMITS, "what a sandbox can't be given more than; what is left out has no ceiling"] = ""
+    disk_reserve: Annotated[
+        int,
+        SPACE,
+        "bytes that sandboxes leave free on the server's disk, such as `5g`; `auto`: 1 GiB or a twentieth of it, "
+        "whichever is less; 0: none",
+    ] = -1
     cgroups: Annotated[str, _choice("auto", "off"), "whether control groups hold limits where they can be had"] = "auto"
     stop_grace: Annotated[float, SECONDS, "seconds that running calls have to end when the server is told to stop"] = (
         5.0
@@ -202,6 +234,8 @@ class Setting:
     @property
     def shown(self) -> str:
         """The default, as a text that would be read as it; empty when there is none."""
+        if self.kind is SPACE and self.default == -1:
+            return "auto"
         return "" if self.default is None else f"{self.default:g}" if self.kind is SECONDS else str(self.default)
 
 

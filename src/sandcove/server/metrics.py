@@ -98,9 +98,15 @@ class Metrics:
         memory = GaugeMetricFamily("sandcove_sandbox_memory_bytes", "Memory of its programs.", labels=["sandbox"])
         cpu = CounterMetricFamily("sandcove_sandbox_cpu_seconds", "Processor time since it woke.", labels=["sandbox"])
         ended = CounterMetricFamily("sandcove_sandbox_out_of_memory", "Programs killed for it.", labels=["sandbox"])
+        each = CounterMetricFamily(
+            "sandcove_sandbox_egress_bytes", "Bytes that left and reached it.", labels=["sandbox", "direction"]
+        )
         for sandbox in self._sandboxes.running():
+            passed = self._sandboxes.outlets.bytes_of(sandbox.record.uid)
+            for direction, size in zip(("out", "in"), passed or (), strict=False):
+                each.add_metric([sandbox.record.uid, direction], size)
             usage = self._sandboxes.usage(sandbox)
             for family, value in ((memory, usage.memory), (cpu, usage.cpu_seconds), (ended, usage.out_of_memory)):
                 if value is not None:
                     family.add_metric([sandbox.record.uid], value)
-        yield from (memory, cpu, ended)
+        yield from (memory, cpu, ended, each)

@@ -80,10 +80,22 @@ async def _serve(
     ready: Callable[[list[str]], None],
 ) -> None:
     bounds = Bounds.of(settings.limits, settings.max_limits)
-    runtime = LocalRuntime(home, zygote=zygote, limits=bounds.of_sandbox(NO_LIMITS), cgroups=settings.cgroups)
+    runtime = LocalRuntime(
+        home,
+        zygote=zygote,
+        limits=bounds.of_sandbox(NO_LIMITS),
+        cgroups=settings.cgroups,
+        disk_reserve=settings.disk_reserve,
+    )
     database = Database(home.registry)
     verdicts = Audit(home.egress_log)
-    outlets = Outlets(settings.egress_ceiling, settings.egress_private, verdicts)
+    outlets = Outlets(
+        settings.egress_ceiling,
+        settings.egress_private,
+        verdicts,
+        rate=settings.egress_rate,
+        most=settings.egress_connections,
+    )
     sandboxes = Sandboxes(home, runtime, Registry(database), settings, outlets=outlets, bounds=bounds)
     clock = Clock()
     keys = Keys(database, clock)

@@ -21,6 +21,7 @@ class Confine(msgspec.Struct, frozen=True):
         memory: what errors tell of.
         shm: bytes of each file system in memory.
         inodes: files of each of these.
+        agent: bytes of data of the agent itself, where nothing else counts them.
     """
 
     open_files: int = 0
@@ -31,6 +32,7 @@ class Confine(msgspec.Struct, frozen=True):
     memory: int = 0
     shm: int = 0
     inodes: int = 0
+    agent: int = 0
 
     def encode(self) -> bytes:
         return b"confine" + msgspec.json.encode(self)

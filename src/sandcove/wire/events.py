@@ -25,6 +25,8 @@ class ExecEvent(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True
     bytes: str | None = None
     """(ours) base64 of the exact bytes, there only when `data` is not exactly them."""
     exit_code: int | None = None
+    out_of_memory: bool = False
+    """(ours) on ``complete``, as in its `result`."""
     result: ExecuteAnswer | None = None
     """On ``complete``: exit code, success and duration; its stdout and stderr are empty, the events had them."""
     error: str | None = None

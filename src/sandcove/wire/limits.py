@@ -16,6 +16,7 @@ __all__ = [
     "check_limits",
     "combined",
     "read_limits",
+    "read_size",
     "shown_limits",
 ]
 
@@ -31,7 +32,7 @@ LEAST: Mapping[str, float] = {
 }
 """Below this a sandbox could not even run its shell, which has descriptors up to 255."""
 MOST = 2**52
-_SIZES = ("memory", "disk", "logs")
+_SIZES = ("memory", "disk", "logs", "size")
 _UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB, "t": MIB * MIB}
 _NUMBER = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,9})?)([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 
@@ -108,6 +109,11 @@ def read_limits(pairs: Mapping[str, object]) -> ResourceLimits:
     limits = ResourceLimits(**read)  # type: ignore[arg-type]
     check_limits(limits)
     return limits
+
+
+def read_size(value: object) -> int:
+    """Bytes: a number, or a text such as ``2g``; raises `InvalidRequestError`."""
+    return int(_number("size", value))
 
 
 def _number(name: str, value: object) -> float:

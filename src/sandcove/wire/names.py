@@ -30,6 +30,8 @@ MAX_TIMEOUT = 10**12
 """Longest time limit, in ms: over thirty years."""
 MAX_PATH_BYTES = 4095
 """Longest path: the kernel's PATH_MAX without its NUL."""
+MAX_ENVIRONMENT = 1024 * 1024
+"""Of all variables together: about half of what programs can be started with."""
 MAX_ENV_BYTES = 128 * 1024 - 1
 """Longest ``NAME=value``: the kernel's MAX_ARG_STRLEN without its NUL."""
 
@@ -106,7 +108,8 @@ def check_port_token(value: str) -> str:
 
 
 def check_env(env: Mapping[str, str | None]) -> None:
-    """Names as a shell takes them, values without NUL, each pair at most 128 KiB (the kernel's limit)."""
+    """Names as a shell takes them, values without NUL; each pair at most 128 KiB (the kernel's limit), all 1 MiB."""
+    total = 0
     for name, value in env.items():
         if not _ENV_NAME.fullmatch(name):
             raise InvalidRequestError(
@@ -116,8 +119,12 @@ def check_env(env: Mapping[str, str | None]) -> None:
             continue
         if "\0" in value:
             raise InvalidRequestError(f"environment variable {name} has a NUL character in its value; remove it")
-        if len(name) + 1 + len(value.encode("utf-8", "surrogatepass")) > MAX_ENV_BYTES:
+        size = len(name) + 1 + len(value.encode("utf-8", "surrogatepass"))
+        total += size
+        if size > MAX_ENV_BYTES:
             raise _too_long(f"environment variable {name}", MAX_ENV_BYTES, "put it into a file instead")
+    if total > MAX_ENVIRONMENT:
+        raise _too_long("the environment", MAX_ENVIRONMENT, "put some of it into files")
 
 
 def check_labels(labels: Mapping[str, str]) -> None:

@@ -84,10 +84,9 @@ class Builder:
         self._holder = self._launcher = self._bwrap = -1
         self._libraries = []
 
-    def forget(self, root: Path) -> None:
-        """The sandbox with this root folder is going to be deleted: its user ids are free."""
-        with contextlib.suppress(FileNotFoundError):
-            self._identities.give_back(os.lstat(root).st_uid)
+    def forget(self, owner: int) -> None:
+        """The sandbox with this owner is deleted: its user ids are free."""
+        self._identities.give_back(owner)
 
     async def make_folders(self, plan: RoomPlan) -> int:
         """Makes what is missing and what mounts need; gives the host's id of the room's root.
@@ -232,7 +231,7 @@ class Builder:
         """Maps the users of a process's new user namespace; gives the host's folders as mounts that it may have."""
         try:
             for name in ("uid_map", "gid_map"):
-                Path(f"/proc/{pid}/{name}").write_text(f"0 {user} {self._identities.size}")
+                Path(f"/proc/{pid}/{name}").write_text(self._identities.mapping(user))
         except OSError as error:
             raise HostUnsupportedError(
                 f"the users of a sandbox can't be mapped ({error.strerror}); give the server CAP_SETUID and "

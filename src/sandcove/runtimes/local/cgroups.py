@@ -1,7 +1,8 @@
 """Control groups of rooms: version 2 where it is delegated to the server, version 1 where its hierarchies are writable.
 
 Each room has a group for user code, which holds memory, processor time and processes; the agent shares the room's
-processor time only, so that it is neither killed for what user code takes nor kept from starting a program.
+processor time only, so that it is neither killed for what user code takes nor kept from starting a program. What the
+agent takes itself is held by a group of its own, of memory: its processes are few, and no one else decides how many.
 A process goes into a group by writing "0" to an open `tasks` (version 2: `cgroup.procs`) of it: the descriptors are
 opened here, so rooms need not see the file system of groups. Sources: cgroups(7), the kernel's cgroup-v1/memory.rst,
 cgroup-v2.rst.
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandcove.runtimes.local.claims import claim, clear, folder_name, removed, sweep
+from sandcove.runtimes.local.limits import agent_memory
 from sandcove.wire.confine import oom_kills
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
 
@@ -26,11 +28,14 @@ __all__ = ["CONTROLLERS", "Cgroups", "Group", "Hierarchies", "parse_hierarchies"
 
 CONTROLLERS = ("memory", "cpu", "pids", "cpuacct")
 """The last only counts, and is there in version 1 alone."""
+NEEDED = {"memory", "pids"}
+"""What the server's group must have that rooms get groups of version 2."""
 PERIOD = 100_000
 """Microseconds in which a room gets its share of processor time."""
 ALL = 7 / 8
 """Of the machine's memory, that all rooms may have together."""
 UNLIMITED_V1 = "-1"
+_EVENTS = {1: "memory.oom_control", 2: "memory.events"}
 
 _log = logging.getLogger("sandcove.runtime")
 
@@ -93,6 +98,7 @@ class Group:
     Attributes:
         folders: all of them, parents first.
         user: controller -> the group of user code.
+        agent: the one that counts the agent's memory.
         enter, enter_agent: descriptors; what a process writes "0" to, to be in the group of user code, or the agent's.
         oom: see `sandcove.wire.confine.oom_kills`.
     """
@@ -100,6 +106,7 @@ class Group:
     version: int
     folders: list[Path] = field(default_factory=list)
     user: dict[str, Path] = field(default_factory=dict)
+    agent: Path | None = None
     enter: list[int] = field(default_factory=list)
     enter_agent: list[int] = field(default_factory=list)
     oom: int = -1
@@ -113,6 +120,23 @@ class Group:
         for controller, name, value in _files(self.version, limits):
             if controller in self.user:
                 _write(self.user[controller] / name, value)
+        if self.agent is not None and limits.memory is not None:
+            with contextlib.suppress(OSError):  # it has more at this moment, and keeps the limit that it has
+                name, value = _memory_file(self.version, agent_memory(limits))
+                _write(self.agent / name, value)
+
+    def agent_ran_out(self) -> bool:
+        """The kernel has killed the agent for want of memory."""
+        if self.agent is None:
+            return False
+        try:
+            fd = os.open(self.agent / _EVENTS[self.version], os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return oom_kills(fd) > 0
+        finally:
+            os.close(fd)
 
     def usage(self) -> ResourceUsage:
         """What its programs use now."""
@@ -133,6 +157,14 @@ class Group:
                 return [int(word) for word in (folder / "cgroup.procs").read_text().split()]
         return []
 
+    def every_pid(self) -> list[int]:
+        """The processes of user code, and the agent's."""
+        pids = self.pids()
+        if self.agent is not None:
+            with contextlib.suppress(OSError):
+                pids += [int(word) for word in (self.agent / "cgroup.procs").read_text().split()]
+        return pids
+
     def close(self) -> None:
         """Closes the descriptors."""
         for fd in (*self.enter, *self.enter_agent, *([self.oom] if self.oom >= 0 else [])):
@@ -149,10 +181,7 @@ class Group:
 def _files(version: int, limits: ResourceLimits) -> Iterator[tuple[str, str, str]]:
     """Controller, file and text of each limit."""
     if limits.memory is not None:
-        if version == 2:
-            yield "memory", "memory.max", str(limits.memory) if limits.memory else "max"
-        else:
-            yield "memory", "memory.limit_in_bytes", str(limits.memory) if limits.memory else UNLIMITED_V1
+        yield "memory", *_memory_file(version, limits.memory)
     if limits.cpus is not None:
         quota = max(1000, int(limits.cpus * PERIOD)) if limits.cpus else 0
         if version == 2:
@@ -161,6 +190,11 @@ def _files(version: int, limits: ResourceLimits) -> Iterator[tuple[str, str, str
             yield "cpu", "cpu.cfs_quota_us", str(quota or UNLIMITED_V1)
     if limits.processes is not None:
         yield "pids", "pids.max", str(limits.processes or "max")
+
+
+def _memory_file(version: int, size: int) -> tuple[str, str]:
+    """What limits memory, and what to write into it; 0 bytes are no limit."""
+    return ("memory.max", str(size or "max")) if version == 2 else ("memory.limit_in_bytes", str(size or UNLIMITED_V1))
 
 
 class Cgroups:
@@ -208,7 +242,7 @@ class Cgroups:
             return cls.off("no cgroup file system is mounted")
         parents = dict(hierarchies.own)
         if hierarchies.version == 2:
-            parent = _delegated(hierarchies.own["memory"], hierarchies.top, name, trial=trial)
+            parent = _delegated(next(iter(hierarchies.own.values())), hierarchies.top, name, trial=trial)
             if parent is None:
                 return cls.off(
                     "the server's cgroup is not its own: run it as a service with Delegate=yes "
@@ -256,7 +290,7 @@ class Cgroups:
         if self.version == 2:
             wanted = " ".join(f"+{controller}" for controller in self.base)
             with contextlib.suppress(OSError):
-                _write(self.base["memory"] / "cgroup.subtree_control", wanted)
+                _write(next(iter(self.base.values())) / "cgroup.subtree_control", wanted)
 
     def __contains__(self, controller: object) -> bool:
         return controller in self.base
@@ -292,6 +326,7 @@ class Cgroups:
             group.user = dict.fromkeys(self.base, user)
             group.enter.append(os.open(user / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
             group.enter_agent.append(os.open(agent / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+            group.agent = agent if "memory" in self.base else None
         else:
             for controller, base in self.base.items():
                 if (other := next((each for each in group.user if self.base[each] == base), None)) is not None:
@@ -305,11 +340,13 @@ class Cgroups:
                     user = _make(group, user / "user")
                 else:
                     user = _make(group, base / name)
+                if controller == "memory":
+                    group.agent = _make(group, base / f"{name}-agent")
+                    group.enter_agent.append(os.open(group.agent / "tasks", os.O_WRONLY | os.O_CLOEXEC))
                 group.user[controller] = user
                 group.enter.append(os.open(user / "tasks", os.O_WRONLY | os.O_CLOEXEC))
         if "memory" in group.user:
-            events = "memory.events" if self.version == 2 else "memory.oom_control"
-            group.oom = os.open(group.user["memory"] / events, os.O_RDONLY | os.O_CLOEXEC)
+            group.oom = os.open(group.user["memory"] / _EVENTS[self.version], os.O_RDONLY | os.O_CLOEXEC)
             if self.version == 2:
                 with contextlib.suppress(OSError):  # there is no swap
                     _write(group.user["memory"] / "memory.swap.max", "0")
@@ -342,8 +379,7 @@ def _make(group: Group, folder: Path) -> Path:
 
 def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
     """The group of version 2 in which rooms can have groups with controllers: ours if it is, else one above."""
-    needed = {"memory", "pids"}
-    if needed <= _words(own / "cgroup.controllers") and os.access(own / "cgroup.subtree_control", os.W_OK):
+    if _words(own / "cgroup.controllers") >= NEEDED and os.access(own / "cgroup.subtree_control", os.W_OK):
         leaf = own / f"{name}-server"
         with contextlib.suppress(OSError):
             leaf.mkdir(exist_ok=True)
@@ -361,7 +397,7 @@ def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
                 return own
         removed(leaf)
     for above in (own, *own.parents):
-        if needed <= _words(above / "cgroup.subtree_control") and os.access(above, os.W_OK):
+        if _words(above / "cgroup.subtree_control") >= NEEDED and os.access(above, os.W_OK):
             return above
         if above == top:
             break

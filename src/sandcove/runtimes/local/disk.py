@@ -14,15 +14,16 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from sandcove.runtimes.local import measure
 from sandcove.runtimes.local.room import LocalRoom
 
-__all__ = ["DiskWatch"]
+__all__ = ["DiskWatch", "in_turn"]
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the file system's free space, while rooms run."""
@@ -35,8 +36,9 @@ SLACK = 16 * 1024 * 1024
 SLACK_FILES = 1000
 """Bytes and files that a room may still add that was over its limit when it woke: to delete takes some."""
 LONGEST = 120.0
-"""Seconds for one measurement."""
+"""Seconds for one measurement of all."""
 
+R = TypeVar("R")
 _log = logging.getLogger("sandcove.runtime")
 
 
@@ -52,6 +54,7 @@ class DiskWatch:
         self._path = path
         self._rooms = rooms
         self._over: dict[str, tuple[int, int]] = {}
+        self._waiting: list[LocalRoom] = []
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -69,37 +72,43 @@ class DiskWatch:
         measured = (-1, -1)
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            rooms = [room for room in self._rooms() if room.limits.disk or room.limits.inodes]
             free = os.statvfs(self._path)
             now = (free.f_bfree * free.f_frsize, free.f_ffree)
-            if not rooms or (abs(now[0] - measured[0]) < STEP_BYTES and abs(now[1] - measured[1]) < STEP_FILES):
+            if abs(now[0] - measured[0]) < STEP_BYTES and abs(now[1] - measured[1]) < STEP_FILES:
+                continue
+            rooms = [room for room in self._rooms() if room.limits.disk or room.limits.inodes]
+            if not rooms:
                 continue
             measured, began = now, time.monotonic()
             try:
                 await self._measure(rooms)
             except (OSError, TimeoutError, msgspec.DecodeError) as error:
-                _log.warning("the disk usage of sandboxes could not be measured: %s", error)
+                _log.warning("the disk usage of sandboxes could not be measured: %s", str(error) or "it took too long")
+                measured = (-1, -1)
             await asyncio.sleep((time.monotonic() - began) * REST)
 
     async def _measure(self, rooms: list[LocalRoom]) -> None:
+        waiting = dict(enumerate(in_turn(rooms, self._waiting)))
         question = {}
-        for number, room in enumerate(rooms):
+        for number, room in waiting.items():
             pids = [] if room.group is None else room.group.pids()
             question[str(number)] = (str(room.spec.folder), pids, *self._most(room))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", measure.__file__, stdin=PIPE, stdout=PIPE, env={}, cwd="/"
         )
+        assert process.stdin is not None and process.stdout is not None
         try:
             async with asyncio.timeout(LONGEST):
-                output, _ = await process.communicate(msgspec.json.encode(question))
+                process.stdin.write(msgspec.json.encode(question))
+                process.stdin.close()
+                while line := await process.stdout.readline():
+                    name, size, files = msgspec.json.decode(line, type=tuple[str, int, int])
+                    self._judge(waiting.pop(int(name)), size, files)
         finally:
-            if process.returncode is None:
+            self._waiting = list(waiting.values())
+            with contextlib.suppress(ProcessLookupError):
                 process.kill()
-                await process.wait()
-        answer = msgspec.json.decode(output, type=dict[str, tuple[int, int]])
-        for number, room in enumerate(rooms):
-            if (used := answer.get(str(number))) is not None:
-                self._judge(room, *used)
+            await process.wait()
 
     def _most(self, room: LocalRoom) -> tuple[int, int]:
         """Its limits; one that was over them when it woke may live as it is, so that its files can be deleted."""
@@ -119,3 +128,13 @@ class DiskWatch:
             _log.warning("sandbox %s is over its limit of the disk: %s", name, what)
             room.let_go(f"its files were more than its limit: {what}; delete some, or raise the limit")
         self._over[name] = (size, files)
+
+
+def in_turn(rooms: Sequence[R], waiting: Sequence[R]) -> list[R]:
+    """In which order to measure: those that the last time was over for first, then the others.
+
+    Args:
+        waiting: they, in the order of that time. The first took too long, and comes last: it keeps no other from it.
+    """
+    slow, early = waiting[:1], set(waiting[1:])
+    return sorted(rooms, key=lambda room: (room in slow, room not in early))

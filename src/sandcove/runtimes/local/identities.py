@@ -1,7 +1,8 @@
 """The user ids of the host that a sandbox's users have: a range of its own for each sandbox, where the server is root.
 
 The sandbox's folders `root` and `layers` belong to the first id of its range, so the files themselves say which it is.
-Ids that the server's own user namespace lacks can't be given; where it has too few, each sandbox gets one.
+No two sandboxes of a server have one range while files of both are there. Ids that the server's own user namespace
+lacks can't be given; where it has too few, each sandbox gets one.
 """
 
 from __future__ import annotations
@@ -9,45 +10,54 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+from itertools import chain
 from pathlib import Path
+
+from sandcove.errors import ServiceUnavailableError
 
 __all__ = ["Identities", "plan_ranges", "shift"]
 
 _FIRST = 0x70000000
+_NARROW = 0x7F000000
 _END = 0x7FFF0000
 """Above what distributions, containers and systemd give away; below what some programs take for negative."""
 _SIZE = 0x10000
-_SMALL = range(0x8000, 0xFFFE)
+_NARROW_SIZE = 1024
+"""From `_NARROW` on, for when the others are given: what systems and their packages use, and `nobody` as the last."""
+_NOBODY = 65534
+_SINGLE = range(0x8000, 0xFFFE)
 """Where ids are few: each sandbox has one of these."""
 
 
-def plan_ranges(uid: int, uid_map: str) -> tuple[range, int]:
-    """The first ids that sandboxes may have, and how many each gets; an empty range where none can be given.
+def plan_ranges(uid: int, uid_map: str) -> list[range]:
+    """The first ids that sandboxes may have; the step is how many each gets. Empty where none can be given.
 
     Args:
         uid: the server's user.
         uid_map: its ``/proc/self/uid_map``.
     """
     if uid != 0:
-        return range(0), 0
+        return []
     ends = [int(inside) + int(count) for inside, _, count in (line.split() for line in uid_map.splitlines())]
     known = max(ends, default=0)
     if known > _FIRST + _SIZE:
-        return range(_FIRST, min(known - _SIZE + 1, _END), _SIZE), _SIZE
-    return range(_SMALL.start, max(_SMALL.start, min(known, _SMALL.stop))), 1
+        places = [(_FIRST, _NARROW, _SIZE), (_NARROW, _END, _NARROW_SIZE)]
+    else:
+        places = [(_SINGLE.start, _SINGLE.stop, 1)]
+    ranges = [range(first, min(known - size + 1, end), size) for first, end, size in places]
+    return [each for each in ranges if each]
 
 
 class Identities:
     """Which are given to whom.
 
     Attributes:
-        size: how many ids a sandbox has; 0 where it has no others than the server's user.
+        size: how many ids a sandbox has, as long as there are enough; 0 where it has no others than the server's user.
     """
 
     def __init__(self, uid: int, uid_map: str) -> None:
-        self._free, self.size = plan_ranges(uid, uid_map)
-        if not self._free:
-            self.size = 0
+        self._ranges = plan_ranges(uid, uid_map)
+        self.size = self._ranges[0].step if self._ranges else 0
         self._given: set[int] = set()
 
     def note(self, folder: Path) -> None:
@@ -56,20 +66,32 @@ class Identities:
             self._given.add(os.lstat(folder).st_uid)
 
     def take(self) -> int:
-        """The first id of a range that no sandbox has; when all are given, of one that is shared."""
-        at = random.randrange(len(self._free))  # noqa: S311 - nobody gains by knowing it
-        for step in range(len(self._free)):
-            first = self._free[(at + step) % len(self._free)]
-            if first not in self._given:
-                break
-        else:
-            first = self._free[at]
-        self._given.add(first)
-        return first
+        """The first id of a range that no sandbox has.
+
+        Raises:
+            ServiceUnavailableError: all are given.
+        """
+        for ids in self._ranges:
+            at = random.randrange(len(ids))  # noqa: S311 - nobody gains by knowing it
+            for first in chain(ids[at:], ids[:at]):
+                if first not in self._given:
+                    self._given.add(first)
+                    return first
+        most = sum(map(len, self._ranges))
+        raise ServiceUnavailableError(
+            f"no user ids are left for another sandbox: {most:,} of this server have all of them; destroy some"
+        )
 
     def give_back(self, first: int) -> None:
-        """Its sandbox is gone."""
+        """Its sandbox is gone, with all of its files."""
         self._given.discard(first)
+
+    def mapping(self, first: int) -> str:
+        """The range that begins so, as ``uid_map`` and ``gid_map`` are written."""
+        if self.size == _SIZE and first >= _NARROW:
+            users = _NARROW_SIZE - 1
+            return f"0 {first} {users}\n{_NOBODY} {first + users} 1\n"
+        return f"0 {first} {self.size}"
 
 
 def shift(folder: str, by: int) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Container
 from sandcove.wire.confine import Confine
 from sandcove.wire.limits import ResourceLimits
 
-__all__ = ["NOTHING", "confine_of", "fits", "mechanisms"]
+__all__ = ["AGENT_MEMORY", "NOTHING", "agent_memory", "confine_of", "fits", "mechanisms"]
 
 NOTHING = "nothing"
 """The mechanism of a limit that this machine can't hold."""
 LEAST_SHM = 8 * 1024 * 1024
+AGENT_MEMORY = 2 * 1024 * 1024 * 1024
+"""Bytes that a room's agent may have for itself: many times what the largest calls take side by side."""
 
 
 def mechanisms(version: int, controllers: Container[str], *, root: bool, disk: str) -> dict[str, str]:
@@ -35,6 +37,16 @@ def mechanisms(version: int, controllers: Container[str], *, root: bool, disk: s
     }
 
 
+def agent_memory(limits: ResourceLimits) -> int:
+    """Bytes that the agent's group may have, with the files that it writes into memory for callers; 0: no limit."""
+    return AGENT_MEMORY + 2 * _shm(limits.memory) if limits.memory else 0
+
+
+def _shm(memory: int) -> int:
+    """Bytes of each of two file systems in memory: together they can't take all that the room's programs need."""
+    return max(LEAST_SHM, memory // 4)
+
+
 def confine_of(limits: ResourceLimits, controllers: Container[str]) -> Confine:
     """What the agent sees to. What no control group holds is left to the limits of single processes."""
     memory, processes = limits.memory or 0, limits.processes or 0
@@ -45,9 +57,9 @@ def confine_of(limits: ResourceLimits, controllers: Container[str]) -> Confine:
         file_size=limits.disk or 0,
         logs=limits.logs or 0,
         memory=memory,
-        # Two of them, so that together they can't take all that the room's programs need.
-        shm=max(LEAST_SHM, memory // 4) if memory else 0,
+        shm=_shm(memory) if memory else 0,
         inodes=limits.inodes or 0,
+        agent=0 if "memory" in controllers else AGENT_MEMORY,
     )
 
 

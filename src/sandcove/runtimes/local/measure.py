@@ -1,8 +1,9 @@
 """Measures what folders take of the disk: a program of its own, which needs nothing but the standard library.
 
 It reads one JSON object from standard input: by name the folder, the processes whose nameless files count too, and at
-which number of bytes and files it may stop; and writes by name bytes and files. What it walks is hostile: it follows
-no link, opens nothing but folders, and a nesting that is deeper than `DEEPEST` counts as more than any limit.
+which number of bytes and files it may stop; and writes a line for each as soon as it has it: name, bytes, files. What
+it walks is hostile: it follows no link, opens nothing but folders, and a nesting that is deeper than `DEEPEST` counts
+as more than any limit.
 """
 
 from __future__ import annotations
@@ -88,12 +89,13 @@ def main() -> None:
         question = json.load(sys.stdin)
     except ValueError:
         return  # the server has ended before it had asked
-    answer = {}
-    for name, (folder, pids, most_bytes, most_files) in question.items():
-        with contextlib.suppress(OSError):
-            answer[name] = measure(folder, pids, most_bytes, most_files)
     with contextlib.suppress(BrokenPipeError):
-        os.write(1, json.dumps(answer).encode())
+        for name, (folder, pids, most_bytes, most_files) in question.items():
+            try:
+                found = measure(folder, pids, most_bytes, most_files)
+            except OSError:
+                continue
+            os.write(1, f"{json.dumps([name, *found])}\n".encode())
 
 
 if __name__ == "__main__":

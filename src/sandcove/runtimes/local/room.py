@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from sandcove import linux
 from sandcove.errors import ConflictError, SandboxError
@@ -96,6 +97,21 @@ class LocalRoom:
         """It could be changed to have these."""
         return fits(confine_of(limits, self._cgroups), confine_of(self.limits, self._cgroups))
 
+    @property
+    def holds(self) -> bool:
+        """Nobody has let it go."""
+        return self._hold >= 0
+
+    def user_namespaces(self) -> set[int]:
+        """Those of its processes, by which they can be told from others where no group holds them."""
+        found = set()
+        for pidfd in self._pidfds:
+            with contextlib.suppress(OSError):
+                said = Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+                pid = int(said.partition("\nPid:")[2].split()[0])
+                found.add(os.stat(f"/proc/{pid}/ns/user").st_ino)
+        return found - {os.stat("/proc/self/ns/user").st_ino}
+
     async def end(self) -> None:
         self.let_go(ENDED)
         await asyncio.shield(self.ended)
@@ -165,7 +181,9 @@ class LocalRoom:
             if not data:
                 asyncio.get_running_loop().remove_reader(channel.fileno())
                 self._dials.end()
-                self.let_go("its agent ended unexpectedly; see agent.log in its folder")
+                ran_out = self.group is not None and self.group.agent_ran_out()
+                how = "was killed: calls took more memory than it may have" if ran_out else "ended unexpectedly"
+                self.let_go(f"its agent {how}; see agent.log in its folder")
 
     def _on_process_end(self, pidfd: int) -> None:
         assert self._process is not None

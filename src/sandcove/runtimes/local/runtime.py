@@ -32,6 +32,7 @@ from sandcove.runtimes.local.plan import (
     search_path,
 )
 from sandcove.runtimes.local.remains import end_rooms
+from sandcove.runtimes.local.reserve import Reserve
 from sandcove.runtimes.local.room import LocalRoom
 from sandcove.runtimes.local.template import make_etc
 from sandcove.runtimes.local.zygote import AGENTS, KERNELS, Zygote, receive
@@ -57,6 +58,7 @@ class LocalRuntime:
         zygote: that of the agents, spawned already.
         limits: what rooms may use that are made ahead: those that most sandboxes will have.
         cgroups: ``off``: control groups are not used.
+        disk_reserve: bytes of the disk that are kept free; -1: see `reserve`.
     """
 
     name = "local"
@@ -68,6 +70,7 @@ class LocalRuntime:
         *,
         limits: ResourceLimits = NO_LIMITS,
         cgroups: str = "auto",
+        disk_reserve: int = 0,
     ) -> None:
         self._home = home
         self._limits = limits
@@ -83,7 +86,8 @@ class LocalRuntime:
         self._rooms: set[LocalRoom] = set()
         self._spare: asyncio.Future[LocalRoom | None] | None = None
         self._closed = False
-        self._disk = DiskWatch(home.path, lambda: [room for room in self._rooms if not room.ended.done()])
+        self._disk = DiskWatch(home.path, self._running)
+        self._reserve = Reserve(home.path, disk_reserve, self._running)
 
     async def start(self) -> None:
         self.zygote.start()
@@ -94,12 +98,14 @@ class LocalRuntime:
             self._cgroups = Cgroups.find(self._home.path)
             if self._cgroups.why:
                 _log.warning("limits without control groups: %s", self._cgroups.why)
-        self._builder.start(chain.from_iterable(self._home.sandboxes.glob(f"*/{name}") for name in ("root", "layers")))
+        homes = (self._home.sandboxes, self._home.trash)
+        self._builder.start(chain.from_iterable(at.glob(f"*/{name}") for at in homes for name in ("root", "layers")))
         self._etc = make_etc(self._home.templates)
         folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         self._copied = copied_folders(self._python, folders)
         self._check_copied()
         self._disk.start()
+        self._reserve.start()
         self._spare = asyncio.ensure_future(self._make_spare())
 
     def _check_copied(self) -> None:
@@ -119,12 +125,18 @@ class LocalRuntime:
 
     async def open(self, spec: RoomSpec) -> LocalRoom:
         """Opens a room; for a new sandbox the one made ahead, if there is one, and then makes the next ahead."""
-        room = None if spec.folder.exists() else await self._take_spare(spec)
+        room = None
+        if not spec.folder.exists():
+            self._reserve.check()
+            room = await self._take_spare(spec)
         if room is None:
             room = await self._open(spec)
         if self._spare is None and not self._closed:
             self._spare = asyncio.ensure_future(self._make_spare())
         return room
+
+    def _running(self) -> list[LocalRoom]:
+        return [room for room in self._rooms if not room.ended.done()]
 
     async def _make_spare(self) -> LocalRoom | None:
         name = secrets.token_hex(8)
@@ -245,16 +257,20 @@ class LocalRuntime:
         """Moves the folder into the trash at once, and deletes it there off the loop."""
         if not folder.exists():
             return
-        self._builder.forget(folder / "root")
+        root = folder / "root"
+        owner = os.lstat(root).st_uid if os.path.lexists(root) else 0
         place = self._home.trash / f"{folder.name}.{os.urandom(6).hex()}"
         os.rename(folder, place)
         try:
             await asyncio.to_thread(delete_tree, place)
         except OSError as error:
             _log.warning("%s could not be deleted: %s; it is tried again at the next start", place, error)
+            return
+        self._builder.forget(owner)
 
     async def close(self) -> None:
         self._closed = True
+        await self._reserve.close()
         await self._disk.close()
         if self._spare is not None:
             # One that is still being made is given up.

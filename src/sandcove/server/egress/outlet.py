@@ -10,6 +10,7 @@ from typing import Any
 
 from sandcove.server.egress.addresses import Addresses, AddressRefused
 from sandcove.server.egress.connect import connect
+from sandcove.server.egress.pace import Pace, Paced
 from sandcove.server.egress.passage import Denied, Passage
 from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import Trail
@@ -21,7 +22,7 @@ from sandcove.wire.egress_log import EgressEntry, Verdict
 __all__ = ["Common", "Outlet"]
 
 MOST = 128
-"""Connections of a sandbox at once; others wait until one has ended."""
+"""Connections of a sandbox at once, if the operator has not said otherwise; others wait until one has ended."""
 RATE = 500.0
 """Connections a second that are taken, after `BURST` at once; others wait."""
 BURST = 500.0
@@ -32,9 +33,18 @@ _log = logging.getLogger("sandcove.egress")
 
 
 class Common:
-    """What all outlets share."""
+    """What all outlets share.
 
-    def __init__(self, ceiling: Policy, addresses: Addresses, resolver: Resolver) -> None:
+    Args:
+        rate: bytes a second of each sandbox, both ways together; 0: any number.
+        most: connections of each sandbox at once.
+    """
+
+    def __init__(
+        self, ceiling: Policy, addresses: Addresses, resolver: Resolver, *, rate: int = 0, most: int = MOST
+    ) -> None:
+        self.rate = rate
+        self.most = most
         self.ceiling = ceiling
         self.addresses = addresses
         self.resolver = resolver
@@ -63,6 +73,7 @@ class Outlet:
         self._taking = False
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._pace = Pace(common.rate, self._loop.time) if common.rate else None
         listener.setblocking(False)
         self._take()
 
@@ -200,7 +211,7 @@ class Outlet:
         if self._taken < 1:
             self._stop(0.02)
             return
-        if len(self.passages) >= MOST:
+        if len(self.passages) >= self._common.most:
             self._stop()
             return
         try:
@@ -216,8 +227,11 @@ class Outlet:
         self.spawn(self._begin(sock))
 
     async def _begin(self, sock: socket.socket) -> None:
+        def protocol() -> asyncio.BaseProtocol:
+            return Passage(self) if self._pace is None else Paced(Passage(self), self._pace)
+
         try:
-            await self._loop.connect_accepted_socket(lambda: Passage(self), sock)
+            await self._loop.connect_accepted_socket(protocol, sock)
         except BaseException:
             sock.close()
             raise

@@ -8,7 +8,7 @@ from collections import Counter
 from sandcove.errors import ForbiddenError
 from sandcove.server.audit import Audit
 from sandcove.server.egress.addresses import Addresses, parse_exempt
-from sandcove.server.egress.outlet import Common, Outlet
+from sandcove.server.egress.outlet import MOST, Common, Outlet
 from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import Trail
 from sandcove.wire.egress import Policy, parse_egress
@@ -24,15 +24,18 @@ class Outlets:
         ceiling: the setting `egress_ceiling`.
         private: the setting `egress_private`.
         file: where verdicts are written down.
+        rate, most: the settings `egress_rate` and `egress_connections`.
 
     Attributes:
         counts: verdicts since the start, and bytes as ``sent`` and ``received``.
     """
 
-    def __init__(self, ceiling: str, private: str, file: Audit | None = None) -> None:
+    def __init__(
+        self, ceiling: str, private: str, file: Audit | None = None, *, rate: int = 0, most: int = MOST
+    ) -> None:
         self.counts = Counter({"allowed": 0, "refused": 0, "failed": 0, "sent": 0, "received": 0})
         self._ceiling = parse_egress(ceiling.replace(",", " ").split())
-        self._common = Common(self._ceiling, Addresses(parse_exempt(private)), Resolver())
+        self._common = Common(self._ceiling, Addresses(parse_exempt(private)), Resolver(), rate=rate, most=most)
         self._file = file
         self._open: dict[str, Outlet] = {}
         self._trails: dict[str, Trail] = {}
@@ -82,3 +85,8 @@ class Outlets:
         """What a sandbox has asked for, the newest last."""
         trail = self._trails.get(uid)
         return [] if trail is None else list(trail.entries)
+
+    def bytes_of(self, uid: str) -> tuple[int, int] | None:
+        """What a sandbox has sent and received since the server's start; None if it never could."""
+        trail = self._trails.get(uid)
+        return None if trail is None else (trail.sent, trail.received)

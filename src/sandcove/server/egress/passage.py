@@ -370,12 +370,12 @@ class Passage(asyncio.Protocol):
     def _count_sent(self, count: int) -> None:
         if self._entry is not None:
             self._entry.sent += count
-            self._outlet.trail.counts["sent"] += count
+            self._outlet.trail.count(sent=count)
 
     def _count_received(self, count: int) -> None:
         if self._entry is not None:
             self._entry.received += count
-            self._outlet.trail.counts["received"] += count
+            self._outlet.trail.count(received=count)
 
     def _read(self) -> None:
         """Reads from the program, unless there is reason not to."""

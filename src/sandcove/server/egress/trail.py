@@ -25,16 +25,27 @@ class Trail:
         file: where lines go.
         who: what each line says of the sandbox.
         counts: of all sandboxes: verdicts, and bytes as ``sent`` and ``received``.
+
+    Attributes:
+        sent, received: bytes of this one.
     """
 
     def __init__(self, file: Audit | None, who: dict[str, str], counts: Counter[str]) -> None:
         self.entries: deque[EgressEntry] = deque(maxlen=KEPT)
         self.counts = counts
+        self.sent = self.received = 0
         self._file = file
         self._who = who
         self._lines = LINES
         self._at = time.monotonic()
         self._unwritten = 0
+
+    def count(self, *, sent: int = 0, received: int = 0) -> None:
+        """Bytes have gone through."""
+        self.sent += sent
+        self.received += received
+        self.counts["sent"] += sent
+        self.counts["received"] += received
 
     def begin(self, entry: EgressEntry) -> None:
         """A verdict is there."""
