@@ -38,6 +38,7 @@ from sandcove.client.results import (
     ResourceLimits,
     ResourceUsage,
     SandboxInfo,
+    SecretInfo,
 )
 from sandcove.client.rich import Result
 from sandcove.client.streams import async_iterable_to_sse_stream, parse_sse_stream, response_to_async_iterable
@@ -77,6 +78,7 @@ from sandcove.errors import (
     TooLargeError,
     UnauthorizedError,
 )
+from sandcove.wire.secrets import Secret
 
 if TYPE_CHECKING:
     from sandcove.client._async.context import AsyncCodeContext
@@ -143,6 +145,8 @@ __all__ = [
     "SandboxInfo",
     "SandboxNetworkError",
     "SandboxNotFoundError",
+    "Secret",
+    "SecretInfo",
     "SecurityError",
     "ServiceUnavailableError",
     "Session",

@@ -50,6 +50,7 @@ from sandcove.server.preview.api import without_previews
 from sandcove.server.preview.previews import Previews
 from sandcove.server.quotas import EXECS, STARTS, Counted, Quotas, Started
 from sandcove.server.relay import Relay
+from sandcove.server.secret_calls import secret_routes
 from sandcove.server.tokens import Tokens
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.answers import Destroyed, Success
@@ -280,6 +281,7 @@ class Server:
             Call("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live, UNNAMED),
             *egress_routes(self),
             *limit_routes(self),
+            *secret_routes(self),
             *port_routes(self),
             *document_routes(),
             *health_routes(self),

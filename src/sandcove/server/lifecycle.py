@@ -25,10 +25,12 @@ from sandcove.runtimes.base import ENDED, Room, RoomSpec, Runtime
 from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.config import Settings
 from sandcove.server.egress.outlets import Outlets
+from sandcove.server.grant import grant, hand_over, wanted_secrets
 from sandcove.server.limits import Bounds
 from sandcove.server.lives import MAX_TIME, Lives, is_over, over_since
 from sandcove.server.registry import Record, Registry
 from sandcove.server.relay import ask
+from sandcove.server.rest import lay_to_rest
 from sandcove.server.sandbox import Sandbox
 from sandcove.server.seats import Seats
 from sandcove.server.states import State
@@ -176,6 +178,7 @@ class Sandboxes:
             check_sandbox_id(spec.id)
         check_labels(spec.labels or {})
         check_env(spec.env or {})
+        secrets_ = wanted_secrets(spec)
         if spec.sleep_after is not None and not 0 <= spec.sleep_after <= MAX_TIME:
             raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_TIME}")
         self._lives.end_of(spec.time_to_live)
@@ -190,6 +193,8 @@ class Sandboxes:
                 await self.wake(sandbox, limits)
                 if spec.env:
                     await ask(sandbox.socket, "POST", "/api/env", {"env": spec.env})
+                if secrets_:
+                    await hand_over(sandbox, grant(self.outlets, sandbox, secrets_, egress))
                 if not created:
                     if spec.limits is not None:
                         self.set_limits(sandbox, spec.limits, limits)
@@ -315,7 +320,7 @@ class Sandboxes:
                 return
             if sandbox.room is not None:
                 try:
-                    await self._rest(sandbox, Rest(if_idle=if_idle))
+                    await lay_to_rest(sandbox, Rest(if_idle=if_idle), self._home.resting_socket(sandbox.record.uid))
                 except ConflictError:
                     return
                 except (SandboxError, OSError) as error:
@@ -323,17 +328,6 @@ class Sandboxes:
                 await self._end_room(sandbox)
                 self.counts["slept"] += 1
                 self.touch(sandbox, note=None)
-
-    async def _rest(self, sandbox: Sandbox, rest: Rest) -> None:
-        """Has the agent get ready for the end of its room, so that no caller's request gets lost in it."""
-        aside = self._home.resting_socket(sandbox.record.uid)
-        await ask(sandbox.socket, "POST", "/api/rest", rest)
-        # Who comes later finds nobody, and asks this server to wake the sandbox; who came before is answered.
-        sandbox.socket.rename(aside)
-        try:
-            await ask(aside, "POST", "/api/refuse")
-        finally:
-            aside.unlink()
 
     async def destroy(self, sandbox: Sandbox, *, if_over: bool = False) -> None:
         """Ends it and deletes all of it. Repeating it is harmless. With `if_over` only if its time to live is over."""

@@ -97,4 +97,5 @@ class Registry:
 
     def remove(self, uid: str) -> None:
         self._database.write("delete from ports where uid = ?", (uid,))
+        self._database.write("delete from secrets where uid = ?", (uid,))
         self._database.write("delete from sandboxes where uid = ?", (uid,))

@@ -25,6 +25,7 @@ from sandcove.server.config import Settings
 from sandcove.server.crowd import Crowd
 from sandcove.server.database import Database
 from sandcove.server.egress.outlets import Outlets
+from sandcove.server.egress.purse import Secrets
 from sandcove.server.keys import Keys
 from sandcove.server.leftovers import clear_up
 from sandcove.server.lifecycle import Sandboxes
@@ -81,7 +82,7 @@ async def _serve(
     runtime = LocalRuntime(home, zygote=zygote, limits=bounds.of_sandbox(NO_LIMITS), cgroups=settings.cgroups)
     database = Database(home.registry)
     verdicts = Audit(home.egress_log)
-    outlets = Outlets(settings.egress_ceiling, settings.egress_private, verdicts)
+    outlets = Outlets(settings.egress_ceiling, settings.egress_private, Secrets(database), verdicts)
     sandboxes = Sandboxes(home, runtime, Registry(database), settings, outlets=outlets, bounds=bounds)
     keys = Keys(database)
     tokens = Tokens(read_secret(home.token_secret), sandboxes, keys)
