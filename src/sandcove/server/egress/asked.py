@@ -106,7 +106,7 @@ def _agree(headers: Headers, host: str, port: int) -> None:
 
 
 class Onward:
-    """The heads of a request to `host` and of its answer, as they are passed on; `usual` is the port that goes unsaid."""
+    """The heads of a request to `host` and of its answer, as they go on; `usual` is the port that goes unsaid."""
 
     def __init__(self, host: str, port: int, usual: int = 80) -> None:
         self._host = shown(host, None if port == usual else port).encode()

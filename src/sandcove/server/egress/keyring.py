@@ -47,24 +47,18 @@ class Grant(NamedTuple):
     def __repr__(self) -> str:
         return f"<Grant {self.name}>"
 
-    def filled(self, name: bytes, value: bytes) -> bytes:
-        """A header's value with the secret where the placeholder is, in the credentials of Basic too."""
+    def change(self, name: bytes, value: bytes) -> tuple[bytes, bytes] | None:
+        """What in a header's value gives way, and to what, for the secret to be in the placeholder's place."""
         if self.placeholder in value:
-            return value.replace(self.placeholder, self.value)
+            return self.placeholder, self.value
         if name == b"authorization" and (match := _BASIC.fullmatch(value)):
             try:
                 plain = base64.b64decode(match[2], validate=True)
             except binascii.Error:
-                return value
+                return None
             if self.placeholder in plain:
-                return match[1] + base64.b64encode(plain.replace(self.placeholder, self.value))
-        return value
-
-    def hidden(self, value: bytes) -> bytes:
-        """An answer's header without the secret."""
-        if len(self.value) < MIN_HIDDEN:
-            return value
-        return value.replace(self.value, self.placeholder).replace(_quoted(self.value), self.placeholder)
+                return match[2], base64.b64encode(plain.replace(self.placeholder, self.value))
+        return None
 
 
 class Keyring:
@@ -102,34 +96,42 @@ class Injected(Onward):
         self._keyring = keyring
         self._tls = tls
         self._used = used
-        self._put: list[Grant] = []
+        self._hidden: list[tuple[bytes, bytes]] = []
+        """What an answer's head must not say, and what it says instead."""
 
     def request_head(self, request: Request) -> bytes:
         # The answer to TRACE is the request.
         grants = [] if request.method == b"TRACE" else self._keyring().of(*self._to, tls=self._tls)
-        target, headers = request.target.encode(), request.headers
+        target, headers = request.target.encode(), list(request.headers)
         added: Headers = []
-        self._put = []
+        put: dict[str, list[tuple[bytes, bytes]]] = {}
         for grant in grants:
-            before = target, headers
+            changes = [(grant.placeholder, grant.value), (grant.placeholder, _quoted(grant.value))]
+            used = False
             if grant.header is not None:
                 headers = [field for field in headers if field[0].replace(b"_", b"-") != _alike(grant.header)]
                 added.append((grant.header.name, grant.header.before + grant.value + grant.header.after))
+                used = True
             else:
-                headers = [
-                    (name, value if name in HOP_BY_HOP else grant.filled(name, value)) for name, value in headers
-                ]
-                if grant.in_url:
+                for at, (name, value) in enumerate(headers):
+                    change = None if name in HOP_BY_HOP else grant.change(name, value)
+                    if change is not None:
+                        headers[at] = name, value.replace(*change)
+                        changes.append(change)
+                        used = True
+                if grant.in_url and grant.placeholder in target:
                     target = target.replace(grant.placeholder, _quoted(grant.value))
-            if grant.header is not None or before != (target, headers):
-                self._put.append(grant)
-        if self._put:
-            self._used([grant.name for grant in self._put])
+                    used = True
+            if used:
+                put[grant.name] = changes
+        self._hidden = [(new, old) for changes in put.values() for old, new in changes if len(new) >= MIN_HIDDEN]
+        if put:
+            self._used(list(put))
         return self.head(request, target, headers, added)
 
     def answer_value(self, name: bytes, value: bytes) -> bytes:
-        for grant in self._put:
-            value = grant.hidden(value)
+        for new, old in self._hidden:
+            value = value.replace(new, old)
         return value
 
 
