@@ -131,14 +131,16 @@ class Tunnel:
         """What comes until the proxy closes, or nothing more comes."""
         came = b""
         with suppress(ConnectionError, TimeoutError, ssl.SSLError):
-            while data := await asyncio.wait_for(self._reader.read(65536), 2):
+            while data := await asyncio.wait_for(self._reader.read(65536), 0.4):
                 came += data
         return came
 
     async def ask(self, request: bytes) -> bytes:
-        """Sends, and gives all that comes."""
+        """Sends, gives all that comes, and closes."""
         await self.send(request)
-        return await self.rest()
+        came = await self.rest()
+        self.close()
+        return came
 
     def close(self) -> None:
         with contextlib.suppress(OSError, RuntimeError):

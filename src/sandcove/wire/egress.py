@@ -147,10 +147,9 @@ def parse_hosts(words: Sequence[str], port: int) -> Policy:
     for word in words:
         if word in ("none", "public", *PRESETS):
             raise InvalidRequestError(f"{word!r} is no host; name each, such as 'api.example.com'")
-        pattern = _pattern(word, frozenset({port}))
-        if pattern.host == "*" or (pattern.host.startswith("*.") and pattern.host.count(".") < 2):
+        patterns.append(_pattern(word, frozenset({port})))
+        if patterns[-1].host == "*":
             raise InvalidRequestError(f"{word!r} means too many hosts; name each, such as 'api.example.com'")
-        patterns.append(pattern)
     return Policy(words, patterns)
 
 

@@ -23,7 +23,8 @@ __all__ = ["Within"]
 
 COST = 10
 """Connections that one with TLS counts for: each takes the server so much more time."""
-MOST_BEFORE = 64 * 1024
+MOST_BEFORE = 1024 * 1024
+"""Bytes within TLS that come in the few steps of the loop before it is known to have begun."""
 
 
 class _Stage(Enum):
@@ -81,6 +82,10 @@ class Within(Passage):
             self._transport.abort()
         return False
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._stage is not _Stage.SHAKE:  # then `_shake` is told, and says why
+            super().connection_lost(exc)
+
     # --- TLS ---
 
     def _look(self) -> None:
@@ -121,6 +126,8 @@ class Within(Passage):
                 # It has set its protocol, whose beginning is the loop's next step; what was looked at follows it.
                 self._loop.call_soon(self._give_back, self._transport.get_protocol())
                 transport = await begun
+                if transport is None or transport.is_closing():
+                    raise ConnectionResetError("the program has left")
             finally:
                 begun.cancel()
         except (OSError, SandboxError) as error:
@@ -133,7 +140,7 @@ class Within(Passage):
             self._over()
             return
         self._opening = None
-        if self._ended or transport is None:
+        if self._ended:
             return
         self._transport = transport
         self._stage = _Stage.OPEN
@@ -171,11 +178,18 @@ class Within(Passage):
     def end_writing(self) -> None:
         self._transport.close()
 
+    def finished(self, *, keep: bool) -> None:
+        super().finished(keep=keep)
+        if not keep:
+            self._transport.close()
+
     def _end(self) -> None:
+        """As without TLS; but that no more comes can't be said before the end."""
         self._ended = True
         self._exchange = None
         self._drop_upstream()
-        self._transport.close()
+        self._transport.resume_reading()
+        self._wait(LINGER)
 
 
 def _said(error: Exception) -> str:
