@@ -12,9 +12,18 @@ from contextlib import suppress
 
 from sandcove.server.egress.authority import Authority
 
-__all__ = ["SecureHost", "Tunnel"]
+__all__ = ["SecureHost", "Tunnel", "until"]
 
 Answer = Callable[[bytes], bytes]
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Returns when it is, of what another thread or task does."""
+    for _ in range(1000):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it does not come")
 
 
 def hello(head: bytes) -> bytes:
