@@ -39,17 +39,21 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         continue
     for line in maps.splitlines():
         area, rights = line.split()[:2]
+        if not rights.startswith("rw"):
+            continue
         start, end = (int(number, 16) for number in area.split("-"))
         try:
             memory.seek(start)
-            while rights.startswith("rw") and start < end and (piece := memory.read(min(end - start, 1 << 24))):
+            while start < end and (piece := memory.read(min(end - start, 1 << 24))):
                 if word in piece:
                     say(f"{place}/mem")
                 start += len(piece)
         except OSError:
             continue
 for top in ("/workspace", "/root", "/tmp", "/run", "/var", "/etc", "/home", "/dev/shm"):
-    for folder, _, names in os.walk(top):
+    for folder, folders, names in os.walk(top):
+        # The Python of the host, which has thousands of files.
+        folders[:] = [each for each in folders if not os.path.ismount(os.path.join(folder, each))]
         for name in names:
             path = os.path.join(folder, name)
             try:
@@ -94,8 +98,7 @@ def test_a_secret_is_nowhere_in_its_sandbox(fresh_home: Path, tmp_path: Path, mo
         all_ = processes.of_home(fresh_home)
         server = [pid for pid, command in all_.items() if "sandcove.server" in command]
         assert len(room) > 3
-        assert [pid for pid in sorted(room) if _holds(pid, value.encode())] == []
-        assert any(_holds(pid, value.encode()) for pid in server)
+        assert [pid for pid in sorted(all_.keys() | room) if _holds(pid, value.encode())] == server
         # Nor is the authority's key anywhere but there.
         assert inside(sandbox, SEARCH, "PRIVATE", " KEY-----").said == []
         sandbox.destroy()
