@@ -38,6 +38,7 @@ from sandcove.client.results import (
     ResourceLimits,
     ResourceUsage,
     SandboxInfo,
+    Secret,
     SecretInfo,
 )
 from sandcove.client.rich import Result
@@ -78,7 +79,6 @@ from sandcove.errors import (
     TooLargeError,
     UnauthorizedError,
 )
-from sandcove.wire.secrets import Secret
 
 if TYPE_CHECKING:
     from sandcove.client._async.context import AsyncCodeContext

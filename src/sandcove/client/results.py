@@ -15,6 +15,7 @@ from sandcove.wire.git import Phase
 from sandcove.wire.limits import NO_LIMITS, ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation, SandboxState
 from sandcove.wire.preview import Base
+from sandcove.wire.secrets import Secret
 
 __all__ = [
     "EgressEntry",
@@ -31,6 +32,7 @@ __all__ = [
     "ResourceUsage",
     "SandboxInfo",
     "SandboxState",
+    "Secret",
     "SecretInfo",
     "log",
 ]
