@@ -394,9 +394,15 @@ def test_tls_that_names_another_host(host: SecureHost, name: str) -> None:
     assert not host.seen
 
 
-@pytest.mark.parametrize(
-    "first", [b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x00\x05hello", b"\x00" * 99]
-)
+FIRST = {
+    "HTTP": b"GET / HTTP/1.1\r\n\r\n",
+    "SSH": b"SSH-2.0-x\r\n",
+    "a record that is no hello": b"\x16\x03\x01\x00\x05hello",
+    "zeros": b"\x00" * 99,
+}
+
+
+@pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
 def test_what_is_no_tls_does_not_pass(host: SecureHost, first: bytes) -> None:
     purse = purse_of(KEY=secret(host.port))
 
@@ -409,6 +415,28 @@ def test_what_is_no_tls_does_not_pass(host: SecureHost, first: bytes) -> None:
     assert ("could not be begun" if first[0] == 22 else "what came is no TLS") in reason
     assert VALUE.encode() not in came
     assert not host.seen
+
+
+def test_what_takes_the_server_long_is_bounded(host: SecureHost) -> None:
+    """A first message byte by byte; and a connection with TLS counts for ten."""
+    purse = purse_of(KEY=secret(host.port))
+
+    async def attempt() -> tuple[str, float]:
+        proxy = proxy_to(purse, host)
+        made = await Tunnel.open(proxy.port, OURS, host.port)
+        for byte in b"\x16\x03\x01\x02\x00\x01" + b"x" * 60:
+            await made.send(bytes([byte]))
+            await asyncio.sleep(0.002)
+        await made.rest()
+        made.close()
+        reason = proxy.entries[-1].reason
+        before = proxy.outlet._taken
+        (await tunnel(proxy, purse, host.port)).close()
+        return reason, before - proxy.outlet._taken
+
+    reason, cost = run(attempt)
+    assert "too many pieces" in reason
+    assert 0 < cost <= 10
 
 
 def test_a_program_that_does_not_trust_the_sandboxs_certificates(host: SecureHost) -> None:

@@ -11,6 +11,7 @@ from sandcove.errors import SandboxError
 from sandcove.server.egress.asked import Asked, parse_within
 from sandcove.server.egress.hello import WAIT, server_name
 from sandcove.server.egress.passage import HEAD_TIMEOUT, LINGER, Denied, Passage
+from sandcove.server.egress.tunnel import PIECES
 from sandcove.server.preview.upstream import Upstream
 from sandcove.wire.egress import canonical_host, shown
 
@@ -54,6 +55,7 @@ class Within(Passage):
         self._asked_by = via
         self._stage = _Stage.HELLO
         self._early = bytearray()
+        self._pieces = 0
 
     def begin(self, transport: asyncio.Transport, first: bytes) -> None:
         """The program has been told that the tunnel is there; `first` it has sent already."""
@@ -94,7 +96,10 @@ class Within(Passage):
         try:
             name = server_name(self._buffer)
             if name is WAIT:
-                return
+                self._pieces += 1
+                if self._pieces < PIECES:
+                    return
+                raise ValueError("TLS's first message comes in too many pieces")
             if self._buffer[0] != 22:
                 raise ValueError("TLS to this host is ended at the proxy, for a secret; what came is no TLS")
             if name and canonical_host(name.decode("ascii", "replace")) != host:
