@@ -491,7 +491,9 @@ def test_changes_hold_on_connections_that_are_open(host: SecureHost) -> None:
             await made.send(request)
             await made.answer()
         proxy.outlet.change(parse_egress("none"))
-        return await made.rest()
+        left = await made.rest()
+        made.close()
+        return left
 
     assert run(attempt) == b""
     assert len(host.seen) == 1

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sandcove import ForbiddenError, InvalidRequestError, Sandbox, Secret
+from sandcove import FileSystemError, ForbiddenError, InvalidRequestError, Sandbox, Secret
 from sandcove.server.egress.authority import Authority
 from tests.conftest import COMMAND, MakeSandbox, making, sandcove_home
 from tests.egress.mirror import fill
@@ -229,6 +229,21 @@ def test_it_survives_sleep_and_the_servers_end(home: Path, mirror: Mirror) -> No
                 "gone\n"
             )
             another.destroy()
+
+
+def test_the_certificates_are_what_code_inside_has_made_of_them(home: Path, mirror: Mirror) -> None:
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    with Sandbox(egress=egress(mirror)) as sandbox:
+        for made in (f"mkfifo {bundle}", f"mkdir {bundle}", f"truncate -s 64M {bundle}"):
+            sandbox.exec(f"rm -rf {bundle}; {made}", check=True)
+            with pytest.raises(FileSystemError, match=bundle):
+                sandbox.set_secrets(secrets(mirror))
+        sandbox.exec(f"rm -rf {bundle}", check=True)
+        for _ in range(2):
+            sandbox.set_secrets(secrets(mirror))
+        assert sandbox.exec(f"grep -c BEGIN {bundle}").stdout == "1\n"
+        line = f'curl -sS -m 20 -H "X-Key: $KEY" https://{NAME}:{mirror.secure}/hello'
+        assert sandbox.exec(line).stdout == "hello from outside"
 
 
 def test_what_may_not_be_reached(home: Path, mirror: Mirror) -> None:

@@ -19,6 +19,7 @@ from sandcove.calls import Call, Created, Json, Many, Text
 from sandcove.errors import (
     ConflictError,
     ContainerNotReadyError,
+    FileSystemError,
     ForbiddenError,
     HostUnsupportedError,
     InvalidRequestError,
@@ -272,7 +273,7 @@ class Server:
             Call("POST", "/v1/server/stop", self.stop_server),
             *key_routes(self),
             Call("GET", "/v1/sandboxes", self.find),
-            Call("POST", "/v1/sandboxes", self.create, [SecurityError, *WAKING]),
+            Call("POST", "/v1/sandboxes", self.create, [SecurityError, *WAKING, FileSystemError]),
             Call("GET", "/v1/sandboxes/{id}", self.get, UNNAMED),
             Call("DELETE", "/v1/sandboxes/{id}", self.destroy, UNNAMED),
             Call("POST", "/v1/sandboxes/{id}/wake", self.wake, [*UNNAMED, *WAKING]),

@@ -7,7 +7,13 @@ from typing import Protocol
 from starlette.requests import Request
 
 from sandcove.calls import Call, Json
-from sandcove.errors import ConflictError, ContainerNotReadyError, HostUnsupportedError, QuotaExceededError
+from sandcove.errors import (
+    ConflictError,
+    ContainerNotReadyError,
+    FileSystemError,
+    HostUnsupportedError,
+    QuotaExceededError,
+)
 from sandcove.server.auth import caller_of
 from sandcove.server.grant import grant, hand_over
 from sandcove.server.lifecycle import UNNAMED, Sandbox, Sandboxes
@@ -53,7 +59,7 @@ class _Calls:
 def secret_routes(server: HasSecrets) -> list[Call]:
     """All of them."""
     calls = _Calls(server)
-    fails = [*UNNAMED, HostUnsupportedError, QuotaExceededError, ContainerNotReadyError, ConflictError]
+    fails = [*UNNAMED, HostUnsupportedError, QuotaExceededError, ContainerNotReadyError, ConflictError, FileSystemError]
     return [
         Call("PUT", "/v1/sandboxes/{id}/secrets", calls.change, fails),
         Call("GET", "/v1/sandboxes/{id}/secrets", calls.list, UNNAMED),

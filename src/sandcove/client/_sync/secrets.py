@@ -33,6 +33,7 @@ class Secrets:
         Raises:
             InvalidRequestError: one is wrong, or is for a host that the egress does not allow.
             HostUnsupportedError: TLS can't be ended by this server.
+            FileSystemError: the sandbox's certificates can't be written; values that were removed are removed.
         """
         checked = check_secrets(secrets, removal=True)
         self._agent.ensure()
