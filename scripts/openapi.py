@@ -60,6 +60,7 @@ from sandcove.wire.models import (
     WriteFile,
 )
 from sandcove.wire.queries import Query
+from sandcove.wire.secret_calls import Trust
 
 FOLDER = Path(__file__).resolve().parent.parent / "src" / "sandcove" / "server" / "openapi"
 RELAY = "/v1/sandboxes/{id}"
@@ -72,6 +73,7 @@ EXAMPLES = [
     ExposePort(port=8000, name="web"),
     SetEgress(egress=["python", "example.com:443"]),
     ResourceLimits(memory=512 * 1024 * 1024, cpus=1.5),
+    Trust(certificate="-----BEGIN CERTIFICATE-----\nMIIBAA==\n-----END CERTIFICATE-----\n"),
     UnexposePort(port=8000),
     Execute(command="echo hello"),
     StartProcess(command="sleep 1"),

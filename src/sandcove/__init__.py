@@ -38,6 +38,8 @@ from sandcove.client.results import (
     ResourceLimits,
     ResourceUsage,
     SandboxInfo,
+    Secret,
+    SecretInfo,
 )
 from sandcove.client.rich import Result
 from sandcove.client.streams import async_iterable_to_sse_stream, parse_sse_stream, response_to_async_iterable
@@ -143,6 +145,8 @@ __all__ = [
     "SandboxInfo",
     "SandboxNetworkError",
     "SandboxNotFoundError",
+    "Secret",
+    "SecretInfo",
     "SecurityError",
     "ServiceUnavailableError",
     "Session",

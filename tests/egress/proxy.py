@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from sandcove.server.egress.addresses import Addresses, parse_exempt
 from sandcove.server.egress.outlet import MOST, Common, Outlet
+from sandcove.server.egress.purse import NO_SECRETS, Purse
 from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import Trail
 from sandcove.wire.egress import parse_egress
@@ -65,6 +66,7 @@ class Proxy:
         exempt: str = "",
         names: Callable[[str], list[str]] | None = None,
         ceiling: str = "public",
+        secrets: Purse = NO_SECRETS,
         *,
         rate: int = 0,
         most: int = MOST,
@@ -77,7 +79,7 @@ class Proxy:
         resolver = Resolver(names or nothing)
         common = Common(parse_egress(ceiling), Addresses(parse_exempt(exempt)), resolver, rate=rate, most=most)
         self.trail = Trail(None, {}, Counter())
-        self.outlet = Outlet(common, parse_egress(egress), self.trail, listener)
+        self.outlet = Outlet(common, parse_egress(egress), self.trail, listener, secrets)
         _open.append(self.outlet)
 
     @property

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import threading
-import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +15,7 @@ import pytest
 
 from sandcove import ForbiddenError, InvalidRequestError, Sandbox
 from tests.conftest import COMMAND, sandcove_home
+from tests.egress.mirror import fill
 from tests.security.probes import inside
 
 NAME = socket.gethostname()
@@ -47,28 +45,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     if not any(address.startswith("127.") for address in addresses(NAME)):
         pytest.skip(f"this machine's name {NAME} does not lead to its loopback")
     root = tmp_path_factory.mktemp("mirror")
-    (root / "hello").write_text("hello from outside")
-    index = root / "simple" / "tiny-thing"
-    index.mkdir(parents=True)
-    wheel = index / "tiny_thing-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("tiny_thing.py", "word = 'tiny'\n")
-        archive.writestr("tiny_thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n")
-        archive.writestr(
-            "tiny_thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr("tiny_thing-1.0.dist-info/RECORD", "")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    (index / "index.html").write_text(f'<a href="{wheel.name}#sha256={digest}">{wheel.name}</a>')
-    if shutil.which("git"):
-        work = root / "work"
-        git = partial(subprocess.run, check=True, capture_output=True)
-        git(["git", "init", "-q", "-b", "main", str(work)])
-        (work / "README").write_text("cloned")
-        git(["git", "-C", str(work), "add", "."])
-        git(["git", "-C", str(work), "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "one"])
-        git(["git", "clone", "-q", "--bare", str(work), str(root / "repo.git")])
-        git(["git", "-C", str(root / "repo.git"), "update-server-info"])
+    fill(root)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_address[1]

@@ -99,7 +99,7 @@ def test_what_is_imported_is_declared_and_explained_and_the_other_way_round() ->
 
     extras = project["optional-dependencies"]
     declared, extra = (
-        names(project["dependencies"]) | names(extras["server"]) | names(extras["asgi"]),
+        names(project["dependencies"]) | names(extras["server"]) | names(extras["asgi"]) | names(extras["secrets"]),
         names(extras["interpreter"]),
     )
     assert {name.replace("-", "_") for name in declared} == libraries([file for file in FILES if file not in kernels])

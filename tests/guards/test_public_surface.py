@@ -28,7 +28,7 @@ NO_COROUTINES = {"__init__", "exec_stream", "run_code_stream", "stream", "stream
 """What gives a generator does nothing before that is asked."""
 NOT_OF_A_SESSION = (
     {"id", "close", "ping", "info", "sleep", "wake", "destroy", "set_time_to_live", "create_token"}
-    | {"set_egress", "get_egress_log", "set_limits", "get_usage"}
+    | {"set_egress", "get_egress_log", "set_limits", "get_usage", "set_secrets", "get_secrets"}
     | {f"{verb}_session{s}" for verb, s in (("create", ""), ("get", ""), ("list", "s"), ("delete", ""))}
 )
 

@@ -12,7 +12,7 @@ import pytest
 from sandcove.agent.app import Agent
 from sandcove.calls import Call
 from sandcove.server.app import Server
-from sandcove.wire import answers, code, egress_log, events, git, keys, limits, models, queries
+from sandcove.wire import answers, code, egress_log, events, git, keys, limits, models, queries, secret_calls, secrets
 
 PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
 
@@ -47,7 +47,7 @@ def test_the_page_of_the_wire_has_no_route_that_is_not_there() -> None:
 
 BODIES = [
     value
-    for module in (models, answers, egress_log, events, git, code, keys, limits, queries)
+    for module in (models, answers, egress_log, events, git, code, keys, limits, queries, secret_calls, secrets)
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == module.__name__
 ]

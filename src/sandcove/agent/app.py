@@ -23,6 +23,7 @@ from sandcove.agent.process_calls import process_routes
 from sandcove.agent.processes import Processes
 from sandcove.agent.sessions import Sessions
 from sandcove.agent.transfer import FileDownload, FolderDownload, receive_file, receive_folder
+from sandcove.agent.trust import trust
 from sandcove.asgi import application
 from sandcove.calls import Bytes, Call, Json, Tar
 from sandcove.errors import (
@@ -78,6 +79,7 @@ from sandcove.wire.models import (
 )
 from sandcove.wire.names import check_mode, check_path, check_session_id
 from sandcove.wire.queries import FilePath, Heartbeat, PutFile
+from sandcove.wire.secret_calls import Trust
 
 __all__ = ["Agent"]
 
@@ -203,6 +205,12 @@ class Agent:
     async def set_env(self, _: Request, spec: SetEnv) -> Json[Done]:
         """(ours) sets environment variables for all that starts afterwards."""
         self.sessions.set_env(spec.env, spec.session_id)
+        return Json(Done(timestamp=timestamp()))
+
+    async def trust(self, _: Request, spec: Trust) -> Json[Done]:
+        """(ours, for the server) programs of the sandbox trust this certificate from now on."""
+        if env := await asyncio.to_thread(trust, spec.certificate, self.sessions.memory):
+            self.sessions.set_env(dict(env), None)
         return Json(Done(timestamp=timestamp()))
 
     # --- commands and sessions --------------------------------------------------------------------------
@@ -350,6 +358,7 @@ class Agent:
             Call("POST", "/api/rest", self.rest, [ConflictError]),
             Call("POST", "/api/refuse", self.refuse),
             Call("POST", "/api/env", self.set_env, [SessionNotFoundError]),
+            Call("POST", "/api/trust", self.trust, [FileSystemError]),
             Call(
                 "POST",
                 "/api/session/create",

@@ -6,11 +6,11 @@ import os
 
 from sandcove.wire.egress import PROXY_HOST, PROXY_PORT
 
-__all__ = ["NODE", "way_out"]
+__all__ = ["BUNDLES", "NODE", "bundle", "trusting", "way_out"]
 
 NODE = "/etc/sandcove/proxy.cjs"
 """What Node.js before version 24 loads first: it knows no proxy by itself."""
-_BUNDLES = (
+BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
@@ -35,8 +35,16 @@ def way_out() -> dict[str, str]:
     env["NODE_USE_ENV_PROXY"] = "1"
     if os.path.exists(NODE):
         env["NODE_OPTIONS"] = f"--require={NODE}"
-    bundle = next(filter(os.path.exists, _BUNDLES), None)
-    if bundle is not None:
-        # Python's libraries and Node.js bring certificates of their own; the machine's are what its operator trusts.
-        env |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), bundle)
-    return env
+    certificates = bundle()
+    return env if certificates is None else env | trusting(certificates)
+
+
+def bundle() -> str | None:
+    """The file of certificates that the machine trusts."""
+    return next(filter(os.path.exists, BUNDLES), None)
+
+
+def trusting(certificates: str) -> dict[str, str]:
+    """The variables by which programs trust the certificates in a file."""
+    # Python's libraries and Node.js bring certificates of their own; the machine's are what its operator trusts.
+    return dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), certificates)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from sandcove._version import __version__
 from sandcove.cli.options import count, duration, limit, pair, place, resource, seconds, upload
+from sandcove.cli.secrets import add_options
 from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
 from sandcove.wire.code import LANGUAGES
 from sandcove.wire.keys import SCOPES
@@ -125,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--label", metavar="K=V", type=pair, action="append", default=[], help="label the sandbox")
     run.add_argument("--egress", metavar="HOST", action="append", help=EGRESS)
     run.add_argument("--limit", metavar="WHAT=N", type=resource, action="append", default=[], help=RESOURCES)
+    add_options(run)
     run.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help=WORDS)
 
     create = command("create", "sandboxes", "create a sandbox that stays, or wake it when it exists; prints its name")
@@ -136,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("--keep-alive", action="store_true", help="it never sleeps by itself")
     create.add_argument("--egress", metavar="HOST", action="append", help=EGRESS)
     create.add_argument("--limit", metavar="WHAT=N", type=resource, action="append", default=[], help=RESOURCES)
+    add_options(create)
     create.add_argument("--json", action="store_true", help="print all about it")
 
     execute = command(

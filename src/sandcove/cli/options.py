@@ -9,7 +9,19 @@ from typing import NamedTuple
 from sandcove.errors import InvalidRequestError
 from sandcove.wire.limits import read_limits
 
-__all__ = ["Place", "command_of", "count", "duration", "limit", "pair", "place", "resource", "seconds", "upload"]
+__all__ = [
+    "Place",
+    "command_of",
+    "count",
+    "duration",
+    "limit",
+    "pair",
+    "place",
+    "resource",
+    "seconds",
+    "secret",
+    "upload",
+]
 
 
 class Place(NamedTuple):
@@ -55,6 +67,12 @@ def resource(text: str) -> tuple[str, str]:
     except InvalidRequestError as error:
         raise ArgumentTypeError(error.message) from None
     return name, value
+
+
+def secret(text: str) -> tuple[str, list[str]]:
+    """``NAME=HOST[,HOST...]``; the value is in the caller's own variable of this name."""
+    name, hosts = pair(text)
+    return name, hosts.split(",")
 
 
 def limit(text: str) -> tuple[str, int | float]:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from sandcove.cli.options import command_of
 from sandcove.cli.sandboxes import existing
+from sandcove.cli.secrets import given
 from sandcove.client._sync.sandbox import Sandbox
 from sandcove.client._sync.session import Session
 from sandcove.errors import InvalidRequestError
@@ -20,8 +21,15 @@ __all__ = ["exec", "run", "write"]
 def run(options: Namespace) -> int:
     """`sandcove run`: in a sandbox that is destroyed afterwards, whatever happens."""
     stdin = _check_command_and_open_stdin(options)
-    limits = dict(options.limit) or None
-    with Sandbox(labels=dict(options.label) or None, egress=options.egress, limits=limits) as sandbox:
+    if options.secrets == "-":
+        stdin = None
+    made = Sandbox(
+        labels=dict(options.label) or None,
+        egress=options.egress,
+        limits=dict(options.limit) or None,
+        secrets=given(options),
+    )
+    with made as sandbox:
         for local, remote in options.upload:
             sandbox.upload(local, remote)
         return _follow(sandbox, options, stdin)

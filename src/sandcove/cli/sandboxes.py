@@ -6,6 +6,7 @@ import secrets
 import sys
 from argparse import Namespace
 
+from sandcove.cli.secrets import given
 from sandcove.client._sync.client import Client
 from sandcove.client._sync.sandbox import Sandbox
 from sandcove.client.check import check_labels, check_sandbox_id
@@ -48,6 +49,7 @@ def create(options: Namespace) -> int:
         time_to_live=options.time_to_live,
         egress=options.egress,
         limits=dict(options.limit) or None,
+        secrets=given(options),
     )
     sandbox.wake()
     print(encode(client().info(name)).decode() if options.json else name)

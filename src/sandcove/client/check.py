@@ -14,6 +14,7 @@ from sandcove.wire import names
 from sandcove.wire.code import LANGUAGES, Language
 from sandcove.wire.limits import ResourceLimits, read_limits
 from sandcove.wire.preview import Base, read_hostname
+from sandcove.wire.secrets import Secret, check_secrets
 
 __all__ = [
     "AnyLimits",
@@ -29,6 +30,7 @@ __all__ = [
     "check_env",
     "check_env_changes",
     "check_flag",
+    "check_given_secrets",
     "check_hostname",
     "check_labels",
     "check_language",
@@ -99,6 +101,13 @@ def check_egress(value: object) -> str | list[str] | None:
     from sandcove.wire import egress
 
     return egress.check_egress(value)
+
+
+def check_given_secrets(value: object) -> dict[str, Secret] | None:
+    """A mapping of names to `Secret`, or None."""
+    if value is None:
+        return None
+    return {name: secret for name, secret in check_secrets(value).items() if secret is not None}
 
 
 def check_labels(value: object) -> dict[str, str] | None:

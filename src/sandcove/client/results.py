@@ -10,12 +10,13 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from sandcove.errors import SandboxNetworkError
-from sandcove.wire import egress_log, events, models
+from sandcove.wire import egress_log, events, models, secret_calls
 from sandcove.wire.egress_log import Verdict
 from sandcove.wire.git import Phase
 from sandcove.wire.limits import NO_LIMITS, ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation, SandboxState
 from sandcove.wire.preview import Base
+from sandcove.wire.secrets import Secret
 
 __all__ = [
     "EgressEntry",
@@ -32,6 +33,8 @@ __all__ = [
     "ResourceUsage",
     "SandboxInfo",
     "SandboxState",
+    "Secret",
+    "SecretInfo",
     "log",
 ]
 
@@ -105,12 +108,13 @@ class EgressEntry(Result, frozen=True, kw_only=True):
         time: when.
         host: as it was asked for; empty when what was asked is no host.
         port: 0 when it is not known.
-        via: ``http``, ``connect`` or ``socks5``.
+        via: ``http``, ``connect`` or ``socks5``; ``https``: a request out of TLS that the proxy ends, for a secret.
         verdict: ``allowed``, ``refused`` by a rule, or ``failed``: it was allowed, and could not be made.
         reason: why it is not allowed, and what to do.
         address: what it was connected to.
         sent, received: bytes, so far.
         ended: it is over.
+        secrets: the names of those that its requests were given.
     """
 
     time: datetime
@@ -123,6 +127,7 @@ class EgressEntry(Result, frozen=True, kw_only=True):
     sent: int
     received: int
     ended: bool
+    secrets: list[str]
 
     @classmethod
     def of(cls, entry: egress_log.EgressEntry) -> EgressEntry:
@@ -138,6 +143,32 @@ class EgressEntry(Result, frozen=True, kw_only=True):
             sent=entry.sent,
             received=entry.received,
             ended=entry.ended,
+            secrets=entry.secrets,
+        )
+
+
+class SecretInfo(Result, frozen=True, kw_only=True):
+    """A secret of a sandbox, without its value. What `hosts`, `header` and the others mean, `Secret` says.
+
+    Attributes:
+        name: of the variable that has a placeholder for it.
+    """
+
+    name: str
+    hosts: list[str]
+    header: str | None
+    intercept_tls: bool
+    in_url: bool
+
+    @classmethod
+    def of(cls, info: secret_calls.SecretInfo) -> SecretInfo:
+        """From the wire's form."""
+        return cls(
+            name=info.name,
+            hosts=info.hosts,
+            header=info.header,
+            intercept_tls=info.intercept_tls,
+            in_url=info.in_url,
         )
 
 

@@ -19,6 +19,7 @@ from sandcove.calls import Call, Created, Json, Many, Text
 from sandcove.errors import (
     ConflictError,
     ContainerNotReadyError,
+    FileSystemError,
     ForbiddenError,
     HostUnsupportedError,
     InvalidRequestError,
@@ -50,6 +51,7 @@ from sandcove.server.preview.api import without_previews
 from sandcove.server.preview.previews import Previews
 from sandcove.server.quotas import EXECS, STARTS, Counted, Quotas, Started
 from sandcove.server.relay import Relay
+from sandcove.server.secret_calls import secret_routes
 from sandcove.server.tokens import Tokens
 from sandcove.wire import WIRE_VERSION
 from sandcove.wire.answers import Destroyed, Success
@@ -275,7 +277,7 @@ class Server:
             Call("POST", "/v1/server/stop", self.stop_server),
             *key_routes(self),
             Call("GET", "/v1/sandboxes", self.find),
-            Call("POST", "/v1/sandboxes", self.create, [SecurityError, *WAKING]),
+            Call("POST", "/v1/sandboxes", self.create, [SecurityError, *WAKING, FileSystemError]),
             Call("GET", "/v1/sandboxes/{id}", self.get, UNNAMED),
             Call("DELETE", "/v1/sandboxes/{id}", self.destroy, UNNAMED),
             Call("POST", "/v1/sandboxes/{id}/wake", self.wake, [*UNNAMED, *WAKING]),
@@ -284,6 +286,7 @@ class Server:
             Call("POST", "/v1/sandboxes/{id}/time-to-live", self.set_time_to_live, UNNAMED),
             *egress_routes(self),
             *limit_routes(self),
+            *secret_routes(self),
             *port_routes(self),
             *document_routes(),
             *health_routes(self),

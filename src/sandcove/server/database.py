@@ -39,6 +39,7 @@ _STEPS = (
     """,
     "alter table sandboxes add column egress text not null default '[]'",
     "alter table sandboxes add column limits text not null default '{}'",
+    "create table secrets (uid text primary key, content text not null) strict",
 )
 """Step n leads from schema n to n + 1; an empty file is schema 0. A step that was released is never changed."""
 

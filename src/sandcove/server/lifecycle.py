@@ -15,7 +15,6 @@ from typing import Any
 from sandcove.errors import (
     ConflictError,
     ContainerNotReadyError,
-    InvalidRequestError,
     QuotaExceededError,
     SandboxError,
     SandboxNotFoundError,
@@ -27,9 +26,10 @@ from sandcove.runtimes.base import ENDED, Room, RoomSpec, Runtime
 from sandcove.server.caller import LOCAL, Caller
 from sandcove.server.config import Settings
 from sandcove.server.egress.outlets import Outlets
+from sandcove.server.grant import grant, hand_over, wanted_secrets
 from sandcove.server.limits import Bounds
-from sandcove.server.lives import MAX_TIME, Lives, over_since
-from sandcove.server.questions import activity, quieten, rest, set_env
+from sandcove.server.lives import Lives, over_since
+from sandcove.server.questions import processes, quieten, rest, set_env
 from sandcove.server.registry import Record, Registry
 from sandcove.server.sandbox import Sandbox
 from sandcove.server.seats import Seats
@@ -128,14 +128,8 @@ class Sandboxes:
 
     async def processes(self, tenant: str) -> int:
         """How many background processes run in all sandboxes of a tenant."""
-
-        async def of(sandbox: Sandbox) -> int:
-            try:
-                return (await activity(sandbox.socket)).processes
-            except SandboxError:
-                return 0  # it is ending
-
-        return sum(await asyncio.gather(*(of(each) for each in self.running() if each.record.tenant == tenant)))
+        agents = [each.socket for each in self.running() if each.record.tenant == tenant]
+        return sum(await asyncio.gather(*map(processes, agents)))
 
     def states(self) -> Counter[str]:
         """How many there are in each state."""
@@ -180,9 +174,8 @@ class Sandboxes:
             check_sandbox_id(spec.id)
         check_labels(spec.labels or {})
         check_env(spec.env or {})
-        if spec.sleep_after is not None and not 0 <= spec.sleep_after <= MAX_TIME:
-            raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_TIME}")
-        self._lives.end_of(spec.time_to_live)
+        secrets_ = wanted_secrets(spec)
+        self._lives.check(spec)
         egress = None if spec.egress is None else self.outlets.check(spec.egress)
         self._bounds.admit(spec.limits, limits)
         while True:
@@ -194,6 +187,8 @@ class Sandboxes:
                 await self.wake(sandbox, limits)
                 if spec.env:
                     await set_env(sandbox.socket, spec.env)
+                if secrets_:
+                    await hand_over(sandbox, grant(self.outlets, sandbox, secrets_, egress))
                 if not created:
                     if spec.limits is not None:
                         self.set_limits(sandbox, spec.limits, limits)

@@ -7,8 +7,9 @@ import time
 from sandcove.errors import InvalidRequestError
 from sandcove.server.registry import Record
 from sandcove.wire.clock import timestamp
+from sandcove.wire.models import CreateSandbox
 
-__all__ = ["MAX_TIME", "Lives", "over_since"]
+__all__ = ["Lives", "over_since"]
 
 MAX_TIME = 10**12
 """Milliseconds: some thirty years."""
@@ -27,6 +28,12 @@ class Lives:
         self._longest = int(longest * 1000)
         self._over: dict[tuple[str, str], str] = {}
         self._ends: dict[str, tuple[float, float]] = {}
+
+    def check(self, spec: CreateSandbox) -> None:
+        """Raises `InvalidRequestError`: its times can't be had."""
+        if spec.sleep_after is not None and not 0 <= spec.sleep_after <= MAX_TIME:
+            raise InvalidRequestError(f"sleepAfter is {spec.sleep_after} ms; give 0 (never) to {MAX_TIME}")
+        self.end_of(spec.time_to_live)
 
     def end_of(self, milliseconds: int | None) -> float | None:
         """When a life that begins now ends, in seconds since the epoch; None, for good.

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandcove.errors import ContainerNotReadyError, SandboxNetworkError, error_from_wire
+from sandcove.errors import ContainerNotReadyError, SandboxError, SandboxNetworkError, error_from_wire
 from sandcove.server.agents import AgentConnection
 from sandcove.wire.answers import Activity
 from sandcove.wire.codec import NOT_JSON, decoder_of, encode
 from sandcove.wire.http import END, Head, request_head
 from sandcove.wire.models import Quiet, Rest
 
-__all__ = ["activity", "ask", "quieten", "rest", "set_env"]
+__all__ = ["activity", "ask", "processes", "quieten", "rest", "set_env"]
 
 T = TypeVar("T")
 
@@ -37,8 +37,16 @@ async def activity(agent: Path, within: float = TIMEOUT) -> Activity:
     return _decode(await ask(agent, "GET", "/api/activity", None, within), Activity)
 
 
-async def set_env(agent: Path, env: Mapping[str, str]) -> None:
-    """Sets variables.
+async def processes(agent: Path) -> int:
+    """How many background processes run; none where the sandbox is ending."""
+    try:
+        return (await activity(agent)).processes
+    except SandboxError:
+        return 0
+
+
+async def set_env(agent: Path, env: Mapping[str, str | None]) -> None:
+    """Sets variables; None removes one.
 
     Raises:
         SandboxError: the agent refuses them, or does not answer.

@@ -117,6 +117,7 @@ class Registry:
         for uid in list(self._gone):
             try:
                 self._database.write("delete from ports where uid = ?", (uid,))
+                self._database.write("delete from secrets where uid = ?", (uid,))
                 self._database.write("delete from sandboxes where uid = ?", (uid,))
             except ServiceUnavailableError as error:
                 _log.warning("that sandbox %s is gone is not written down yet: %s", uid, error)

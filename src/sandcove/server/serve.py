@@ -27,6 +27,7 @@ from sandcove.server.config import Settings
 from sandcove.server.crowd import Crowd
 from sandcove.server.database import Database
 from sandcove.server.egress.outlets import Outlets
+from sandcove.server.egress.purse import Secrets
 from sandcove.server.keys import Keys
 from sandcove.server.leftovers import clear_up
 from sandcove.server.lifecycle import Sandboxes
@@ -92,6 +93,7 @@ async def _serve(
     outlets = Outlets(
         settings.egress_ceiling,
         settings.egress_private,
+        Secrets(database),
         verdicts,
         rate=settings.egress_rate,
         most=settings.egress_connections,

@@ -23,6 +23,7 @@ __all__ = [
     "check_egress",
     "is_address",
     "parse_egress",
+    "parse_hosts",
     "shown",
 ]
 
@@ -63,6 +64,11 @@ class _Pattern(NamedTuple):
             return host.endswith(self.host[1:]) and host != self.host[1:]
         return self.host in ("*", host)
 
+    def overlaps(self, other: _Pattern) -> bool:
+        """Some connection is meant by both."""
+        ports = self.ports is None or other.ports is None or bool(self.ports & other.ports)
+        return ports and (self.has_host(other.host) or other.has_host(self.host))
+
 
 class Policy:
     """An egress, parsed.
@@ -84,6 +90,10 @@ class Policy:
     def beyond(self, ceiling: Policy) -> list[str]:
         """What it allows that `ceiling` does not."""
         return [_word(pattern) for pattern in self._patterns if not ceiling._covers(pattern)]
+
+    def overlaps(self, other: Policy) -> bool:
+        """Some connection is allowed by both."""
+        return any(one.overlaps(two) for one in self._patterns for two in other._patterns)
 
     def _covers(self, other: _Pattern) -> bool:
         ports: Iterable[int | None] = (None,) if other.ports is None else other.ports
@@ -124,6 +134,22 @@ def parse_egress(value: str | Sequence[str]) -> Policy:
         if word in ("none", "public"):
             raise InvalidRequestError(f"egress {word!r} stands alone; give it, or a list of hosts and presets")
         patterns += [_pattern(each) for each in PRESETS.get(word, (word,))]
+    return Policy(words, patterns)
+
+
+def parse_hosts(words: Sequence[str], port: int) -> Policy:
+    """The policy of some hosts alone; `port` is that of a host which names none.
+
+    Raises:
+        InvalidRequestError: one is not understood, is a preset, or means more than the hosts of one domain.
+    """
+    patterns = []
+    for word in words:
+        if word in ("none", "public", *PRESETS):
+            raise InvalidRequestError(f"{word!r} is no host; name each, such as 'api.example.com'")
+        patterns.append(_pattern(word, frozenset({port})))
+        if patterns[-1].host == "*":
+            raise InvalidRequestError(f"{word!r} means too many hosts; name each, such as 'api.example.com'")
     return Policy(words, patterns)
 
 
@@ -181,7 +207,8 @@ def shown(host: str, port: int | None) -> str:
     return host if port is None else f"{host}:{port}"
 
 
-def _pattern(word: str) -> _Pattern:
+def _pattern(word: str, usual: frozenset[int] = _WEB) -> _Pattern:
+    """`usual`: the ports where it names none."""
     match = _WORD.fullmatch(word) if len(word) <= MAX_WORD else None
     port = 0 if match is None or match[2] in (None, "*") else int(match[2])
     if match is None or port > 65535:
@@ -202,7 +229,7 @@ def _pattern(word: str) -> _Pattern:
             if is_address(host):
                 raise _wrong(word)
             host = f"*.{host}"
-    return _Pattern(host, None if match[2] == "*" else frozenset({port}) if port else _WEB)
+    return _Pattern(host, None if match[2] == "*" else frozenset({port}) if port else usual)
 
 
 def _word(pattern: _Pattern) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from sandcove.wire.models import Answer, Request
 
 __all__ = ["EgressEntry", "EgressLog", "SetEgress", "Verdict"]
@@ -24,13 +26,14 @@ class EgressEntry(Answer):
         time: when.
         host: as it was asked for; empty when what was asked is no host.
         port: 0 when it is not known.
-        via: ``http``, ``connect``, ``socks5``.
+        via: ``http``, ``connect``, ``socks5``; ``https``: a request out of TLS that the proxy ends.
         verdict: ``allowed``, ``refused`` by a rule, or ``failed``: it was allowed, and could not be made.
         reason: of what is not allowed.
         address: what it was connected to.
         sent: bytes out of the sandbox so far.
         received: bytes into it so far.
         ended: it is over.
+        secrets: the names of those that requests over it were given.
     """
 
     time: str
@@ -43,6 +46,7 @@ class EgressEntry(Answer):
     sent: int = 0
     received: int = 0
     ended: bool = False
+    secrets: list[str] = msgspec.field(default_factory=list)
 
 
 class EgressLog(Answer):

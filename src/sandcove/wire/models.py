@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from sandcove.wire.limits import NO_LIMITS, ResourceLimits
+from sandcove.wire.secrets import Secret
 
 __all__ = [
     "CreateSandbox",
@@ -96,6 +97,8 @@ class CreateSandbox(Request):
     """What it may reach: see `sandcove.wire.egress`; left out, a new one reaches nothing."""
     limits: ResourceLimits | None = None
     """What it may use at most; what is left out is as the server has it."""
+    secrets: dict[str, Secret] | None = None
+    """What the proxy adds to requests, by the names of variables that have placeholders; those it has stay."""
 
 
 class Isolation(Answer):

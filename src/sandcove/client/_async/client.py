@@ -32,6 +32,7 @@ from sandcove.wire.models import (
     ServerInfo,
     SetTimeToLive,
 )
+from sandcove.wire.secret_calls import SecretList, SetSecrets
 
 __all__ = ["JSON", "AsyncClient", "answer", "raise_for_error"]
 
@@ -191,6 +192,15 @@ class AsyncClient:
     async def egress_log(self, sandbox_id: str) -> EgressLog:
         """What a sandbox asked for."""
         return await self.call("GET", f"/v1/sandboxes/{sandbox_id}/egress/log", EgressLog, repeatable=True)
+
+    async def set_secrets(self, sandbox_id: str, request: SetSecrets) -> SecretList:
+        """Changes the secrets of a sandbox."""
+        target = f"/v1/sandboxes/{sandbox_id}/secrets"
+        return await self.call("PUT", target, SecretList, encode(request), repeatable=True)
+
+    async def secrets(self, sandbox_id: str) -> SecretList:
+        """The secrets of a sandbox, without their values."""
+        return await self.call("GET", f"/v1/sandboxes/{sandbox_id}/secrets", SecretList, repeatable=True)
 
     # --- how they reach it ---
 

@@ -16,6 +16,7 @@ from sandcove.client._async.git import AsyncGit
 from sandcove.client._async.limits import AsyncLimits
 from sandcove.client._async.ports import AsyncPorts
 from sandcove.client._async.processes import AsyncProcesses
+from sandcove.client._async.secrets import AsyncSecrets
 from sandcove.client._async.session import AsyncSession
 from sandcove.client._async.transfer import AsyncTransfer
 from sandcove.client.check import (
@@ -24,6 +25,7 @@ from sandcove.client.check import (
     check_egress,
     check_env,
     check_flag,
+    check_given_secrets,
     check_labels,
     check_limits,
     check_path,
@@ -38,12 +40,21 @@ from sandcove.client.results import SandboxInfo, log
 from sandcove.errors import InvalidRequestError, SandboxError, SandboxNotFoundError, SessionNotFoundError
 from sandcove.wire import models
 from sandcove.wire.keys import CreateToken
+from sandcove.wire.secrets import Secret
 
 __all__ = ["AsyncSandbox", "async_list_sandboxes", "get_async_sandbox"]
 
 
 class AsyncSandbox(
-    AsyncCommands, AsyncProcesses, AsyncGit, AsyncTransfer, AsyncCode, AsyncPorts, AsyncEgress, AsyncLimits
+    AsyncCommands,
+    AsyncProcesses,
+    AsyncGit,
+    AsyncTransfer,
+    AsyncCode,
+    AsyncPorts,
+    AsyncEgress,
+    AsyncLimits,
+    AsyncSecrets,
 ):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
@@ -65,6 +76,8 @@ class AsyncSandbox(
             ``"node"``, ``"git"``) and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
         limits: what it may use at most, as `ResourceLimits` or by name, such as ``{"memory": "2g", "cpus": 1.5}``; they
             take the place of those that it has. What is left out is as the server has it.
+        secrets: by the names of variables, what requests to some hosts carry and the sandbox never has: see `Secret`.
+            They are added to those that it has.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -88,6 +101,7 @@ class AsyncSandbox(
         time_to_live: float | None = None,
         egress: str | Sequence[str] | None = None,
         limits: AnyLimits | None = None,
+        secrets: Mapping[str, Secret] | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -104,6 +118,7 @@ class AsyncSandbox(
             lease=id is None,
             egress=check_egress(egress),
             limits=check_limits(limits),
+            secrets=check_given_secrets(secrets),
         )
         self._agent = AsyncAgent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -280,6 +295,7 @@ def get_async_sandbox(
     time_to_live: float | None = None,
     egress: str | Sequence[str] | None = None,
     limits: AnyLimits | None = None,
+    secrets: Mapping[str, Secret] | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -296,6 +312,7 @@ def get_async_sandbox(
         time_to_live=time_to_live,
         egress=egress,
         limits=limits,
+        secrets=secrets,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,

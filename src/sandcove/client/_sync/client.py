@@ -33,6 +33,7 @@ from sandcove.wire.models import (
     ServerInfo,
     SetTimeToLive,
 )
+from sandcove.wire.secret_calls import SecretList, SetSecrets
 
 __all__ = ["JSON", "Client", "answer", "raise_for_error"]
 
@@ -192,6 +193,15 @@ class Client:
     def egress_log(self, sandbox_id: str) -> EgressLog:
         """What a sandbox asked for."""
         return self.call("GET", f"/v1/sandboxes/{sandbox_id}/egress/log", EgressLog, repeatable=True)
+
+    def set_secrets(self, sandbox_id: str, request: SetSecrets) -> SecretList:
+        """Changes the secrets of a sandbox."""
+        target = f"/v1/sandboxes/{sandbox_id}/secrets"
+        return self.call("PUT", target, SecretList, encode(request), repeatable=True)
+
+    def secrets(self, sandbox_id: str) -> SecretList:
+        """The secrets of a sandbox, without their values."""
+        return self.call("GET", f"/v1/sandboxes/{sandbox_id}/secrets", SecretList, repeatable=True)
 
     # --- how they reach it ---
 

@@ -17,6 +17,7 @@ from sandcove.client._sync.git import Git
 from sandcove.client._sync.limits import Limits
 from sandcove.client._sync.ports import Ports
 from sandcove.client._sync.processes import Processes
+from sandcove.client._sync.secrets import Secrets
 from sandcove.client._sync.session import Session
 from sandcove.client._sync.transfer import Transfer
 from sandcove.client.check import (
@@ -25,6 +26,7 @@ from sandcove.client.check import (
     check_egress,
     check_env,
     check_flag,
+    check_given_secrets,
     check_labels,
     check_limits,
     check_path,
@@ -39,11 +41,22 @@ from sandcove.client.results import SandboxInfo, log
 from sandcove.errors import InvalidRequestError, SandboxError, SandboxNotFoundError, SessionNotFoundError
 from sandcove.wire import models
 from sandcove.wire.keys import CreateToken
+from sandcove.wire.secrets import Secret
 
 __all__ = ["Sandbox", "get_sandbox", "list_sandboxes"]
 
 
-class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress, Limits):
+class Sandbox(
+    Commands,
+    Processes,
+    Git,
+    Transfer,
+    Code,
+    Ports,
+    Egress,
+    Limits,
+    Secrets,
+):
     """An isolated Linux machine in miniature: files that persist, commands, sessions.
 
     With an id it is the sandbox of that name: the first call creates it, or wakes it with its files, and it lives
@@ -64,6 +77,8 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress, Limits):
             ``"node"``, ``"git"``) and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
         limits: what it may use at most, as `ResourceLimits` or by name, such as ``{"memory": "2g", "cpus": 1.5}``; they
             take the place of those that it has. What is left out is as the server has it.
+        secrets: by the names of variables, what requests to some hosts carry and the sandbox never has: see `Secret`.
+            They are added to those that it has.
         url: the server, as ``http://host:port`` or ``https://host:port``; else ``$SANDCOVE_URL``, else the local server
             of this user, which is started when it does not run.
         api_key: the server's key, or a token of this sandbox; else ``$SANDCOVE_API_KEY``.
@@ -87,6 +102,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress, Limits):
         time_to_live: float | None = None,
         egress: str | Sequence[str] | None = None,
         limits: AnyLimits | None = None,
+        secrets: Mapping[str, Secret] | None = None,
         url: str | None = None,
         api_key: str | None = None,
         on_command_start: OnCommandStart | None = None,
@@ -103,6 +119,7 @@ class Sandbox(Commands, Processes, Git, Transfer, Code, Ports, Egress, Limits):
             lease=id is None,
             egress=check_egress(egress),
             limits=check_limits(limits),
+            secrets=check_given_secrets(secrets),
         )
         self._agent = Agent(request, _optional_text("url", url), _optional_text("api_key", api_key))
         self._session_id = models.DEFAULT_SESSION
@@ -279,6 +296,7 @@ def get_sandbox(
     time_to_live: float | None = None,
     egress: str | Sequence[str] | None = None,
     limits: AnyLimits | None = None,
+    secrets: Mapping[str, Secret] | None = None,
     url: str | None = None,
     api_key: str | None = None,
     on_command_start: OnCommandStart | None = None,
@@ -295,6 +313,7 @@ def get_sandbox(
         time_to_live=time_to_live,
         egress=egress,
         limits=limits,
+        secrets=secrets,
         url=url,
         api_key=api_key,
         on_command_start=on_command_start,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sandcove.server.preview.head import Headers, Refused, Request, fields, request_line
 from sandcove.server.preview.rewrite import HOP_BY_HOP, framing
-from sandcove.wire.egress import canonical_host
+from sandcove.wire.egress import canonical_host, shown
 
-__all__ = ["Asked", "Onward", "authority", "parse"]
+__all__ = ["Asked", "Onward", "authority", "parse", "parse_within"]
 
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,254})(?::([0-9]{1,5}))?")
+_HTTPS = re.compile(rb"https://([^/?#@\\]+)([/?][!-~]*)?", re.IGNORECASE)
 _HTTP = re.compile(rb"http://([^/?#@\\]+)([/?][!-~]*)?", re.IGNORECASE)
 
 
@@ -53,6 +55,31 @@ def parse(head: bytes) -> Asked:
     return Asked(host, port, request)
 
 
+def parse_within(head: bytes, host: str, port: int) -> Asked:
+    """Of the head of a request within TLS to this host: it is for this host, however it says so.
+
+    Raises:
+        Refused: it is wrong, ambiguous, or for another host.
+    """
+    line, _, rest = head.partition(b"\r\n")
+    method, target, minor = request_line(line)
+    headers = fields(rest)
+    if method == b"CONNECT":
+        raise Refused(400, "there is no tunnel within a tunnel")
+    match = _HTTPS.fullmatch(target)
+    if match is not None:
+        if authority(match[1], 443) != (host, port):
+            raise Refused(421, "the target is another host than the tunnel's")
+        target = match[2] or b"/"
+        target = b"/" + target if target.startswith(b"?") else target
+    elif not target.startswith(b"/") and target != b"*":
+        raise Refused(400, "the target is no path")
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) == 1 and authority(hosts[0], 443) != (host, port):
+        raise Refused(421, "the Host header names another host than the tunnel's")
+    return Asked(host, port, Request(method, target, minor, headers))
+
+
 def authority(text: bytes, usual: int | None) -> tuple[str, int]:
     """Host and port of ``host:port``; `usual` is the port that may be left out.
 
@@ -79,18 +106,24 @@ def _agree(headers: Headers, host: str, port: int) -> None:
 
 
 class Onward:
-    """The heads of a request to `host` and of its answer, as they are passed on."""
+    """The heads of a request to `host` and of its answer, as they go on; `usual` is the port that goes unsaid."""
 
-    def __init__(self, host: str, port: int) -> None:
-        shown = f"[{host}]" if ":" in host else host
-        self._host = (shown if port == 80 else f"{shown}:{port}").encode()
+    def __init__(self, host: str, port: int, usual: int = 80) -> None:
+        self._host = shown(host, None if port == usual else port).encode()
 
     def request_head(self, request: Request) -> bytes:
-        lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target.encode(), self._host)]
-        for name, value in request.headers:
+        return self.head(request, request.target.encode(), request.headers)
+
+    def head(
+        self, request: Request, target: bytes, headers: Headers, added: Iterable[tuple[bytes, bytes]] = ()
+    ) -> bytes:
+        """The head with this target and these headers; `added` are there whatever the request says of them."""
+        lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, target, self._host)]
+        for name, value in headers:
             if name in HOP_BY_HOP or name in (b"content-length", b"host") or name in request.connection:
                 continue
             lines.append(b"%b: %b\r\n" % (name, value))
+        lines += [b"%b: %b\r\n" % field for field in added]
         lines += framing(request)
         return b"".join([*lines, b"\r\n"])
 

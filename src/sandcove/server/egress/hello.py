@@ -30,7 +30,7 @@ def server_name(data: bytes | bytearray) -> bytes | None:
             return b""
         message += data[at + 5 : at + 5 + length]
         at += 5 + length
-        if message[0] != _CLIENT_HELLO:
+        if message and message[0] != _CLIENT_HELLO:
             return b""
         if len(message) >= 4:
             whole = 4 + int.from_bytes(message[1:4], "big")

@@ -6,18 +6,25 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandcove.server.egress.addresses import Addresses, AddressRefused
 from sandcove.server.egress.connect import connect
 from sandcove.server.egress.pace import Pace, Paced
 from sandcove.server.egress.passage import Denied, Passage
+from sandcove.server.egress.purse import NO_SECRETS, Purse
 from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import Trail
 from sandcove.server.egress.tunnel import Buffer
+from sandcove.server.egress.within import Within
 from sandcove.wire.clock import timestamp
 from sandcove.wire.egress import Policy, is_address, shown
 from sandcove.wire.egress_log import EgressEntry, Verdict
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from sandcove.server.egress.authority import Authority
 
 __all__ = ["Common", "Outlet"]
 
@@ -45,10 +52,19 @@ class Common:
     ) -> None:
         self.rate = rate
         self.most = most
+        self._trusted: SSLContext | None = None
         self.ceiling = ceiling
         self.addresses = addresses
         self.resolver = resolver
         self.buffer = Buffer()
+
+    def trusted(self) -> SSLContext:
+        """How the hosts are checked whose TLS is ended here."""
+        if self._trusted is None:
+            from sandcove.server.egress.authority import trusted
+
+            self._trusted = trusted()
+        return self._trusted
 
 
 class Outlet:
@@ -56,14 +72,24 @@ class Outlet:
 
     Args:
         listener: listens inside; owned.
+        purse: its secrets.
+
+    Attributes:
+        keyring: these, as they are now.
     """
 
-    def __init__(self, common: Common, policy: Policy, trail: Trail, listener: socket.socket) -> None:
+    def __init__(
+        self, common: Common, policy: Policy, trail: Trail, listener: socket.socket, purse: Purse = NO_SECRETS
+    ) -> None:
         self.passages: set[Passage] = set()
         self.trail = trail
         self.buffer = common.buffer
         self._common = common
         self._policy = policy
+        self._purse = purse
+        self._authority: Authority | None = None
+        self.keyring = purse.keyring()
+        self.trusted = common.trusted
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,6 +109,32 @@ class Outlet:
         for passage in list(self.passages):
             if passage.target is not None and self.refusal(*passage.target) is not None:
                 passage.cut()
+
+    def set_secrets(self, purse: Purse) -> None:
+        """From now on these are added. What goes unseen to a host whose TLS is ended from now on is cut."""
+        if purse.authority != self._purse.authority:
+            self._authority = None
+        self._purse = purse
+        self.keyring = purse.keyring()
+        for passage in list(self.passages):
+            if passage.tunnels and passage.target is not None and self.keyring.ends_tls(*passage.target):
+                passage.cut("there is a secret for this host now")
+
+    def authority(self) -> Authority:
+        """Vouches for hosts whose TLS is ended here.
+
+        Raises:
+            HostUnsupportedError: a library is missing.
+        """
+        if self._authority is None:
+            from sandcove.server.egress.authority import Authority
+
+            self._authority = Authority(self._purse.authority)
+        return self._authority
+
+    def begin_within(self, transport: asyncio.Transport, first: bytes, host: str, port: int, via: str) -> None:
+        """The tunnel to this host, over `transport`, ends here."""
+        Within(self, host, port, via).begin(transport, first)
 
     def close(self) -> None:
         """Ends all of it."""
@@ -121,12 +173,12 @@ class Outlet:
         """
         reason = self.refusal(host, port)
         if reason is not None:
-            raise self._denied(host, port, via, reason, refused=True)
+            raise self.denied(host, port, via, reason, refused=True)
         try:
             async with self._looking:
                 found = [host] if is_address(host) else await self._common.resolver.addresses(host)
         except OSError as error:
-            raise self._denied(host, port, via, f"{host} is not found: {error}", refused=False) from None
+            raise self.denied(host, port, via, f"{host} is not found: {error}", refused=False) from None
         good, kinds = [], []
         for address in found:
             try:
@@ -136,16 +188,17 @@ class Outlet:
         if not good:
             what = ", ".join(kinds[:3])
             reason = f"{shown(host, port)} is {what}, where no sandbox is let to; its operator can, by egress_private"
-            raise self._denied(host, port, via, reason, refused=True)
+            raise self.denied(host, port, via, reason, refused=True)
         try:
             sock = await connect(good, port)
         except OSError as error:
             reason = f"{shown(host, port)} can't be reached: {error.strerror or error}"
-            raise self._denied(host, port, via, reason, refused=False) from None
+            raise self.denied(host, port, via, reason, refused=False) from None
         entry = self.note(host, port, via, "allowed", address=str(sock.getpeername()[0]))
         return sock, entry
 
-    def _denied(self, host: str, port: int, via: str, reason: str, *, refused: bool) -> Denied:
+    def denied(self, host: str, port: int, via: str, reason: str, *, refused: bool) -> Denied:
+        """A verdict, noted."""
         self.note(host, port, via, "refused" if refused else "failed", reason=reason)
         return Denied(reason, refused=refused)
 
@@ -174,6 +227,10 @@ class Outlet:
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    def charge(self, connections: float) -> None:
+        """One has taken as much of the server's time as so many others."""
+        self._taken -= connections
 
     def gone(self, passage: Passage) -> None:
         """A connection has ended."""
@@ -209,7 +266,7 @@ class Outlet:
         self._taken = min(BURST, self._taken + (now - self._at) * RATE)
         self._at = now
         if self._taken < 1:
-            self._stop(0.02)
+            self._stop(max(0.02, (1 - self._taken) / RATE))
             return
         if len(self.passages) >= self._common.most:
             self._stop()

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from sandcove.errors import ForbiddenError
 from sandcove.server.audit import Audit
 from sandcove.server.egress.addresses import Addresses, parse_exempt
+from sandcove.server.egress.authority import Authority
 from sandcove.server.egress.outlet import MOST, Common, Outlet
+from sandcove.server.egress.purse import Secrets
 from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import Trail
 from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.egress_log import EgressEntry
+from sandcove.wire.secrets import Secret
 
-__all__ = ["Outlets"]
+__all__ = ["Granted", "Outlets"]
+
+
+class Granted(NamedTuple):
+    """What a sandbox has to have for its secrets: variables, None for one that is removed; a certificate to trust."""
+
+    env: dict[str, str | None]
+    certificate: str | None
 
 
 class Outlets:
@@ -23,6 +35,7 @@ class Outlets:
     Args:
         ceiling: the setting `egress_ceiling`.
         private: the setting `egress_private`.
+        secrets: of all sandboxes.
         file: where verdicts are written down.
         rate, most: the settings `egress_rate` and `egress_connections`.
 
@@ -31,11 +44,19 @@ class Outlets:
     """
 
     def __init__(
-        self, ceiling: str, private: str, file: Audit | None = None, *, rate: int = 0, most: int = MOST
+        self,
+        ceiling: str,
+        private: str,
+        secrets: Secrets,
+        file: Audit | None = None,
+        *,
+        rate: int = 0,
+        most: int = MOST,
     ) -> None:
         self.counts = Counter({"allowed": 0, "refused": 0, "failed": 0, "sent": 0, "received": 0})
         self._ceiling = parse_egress(ceiling.replace(",", " ").split())
         self._common = Common(self._ceiling, Addresses(parse_exempt(private)), Resolver(), rate=rate, most=most)
+        self.secrets = secrets
         self._file = file
         self._open: dict[str, Outlet] = {}
         self._trails: dict[str, Trail] = {}
@@ -63,12 +84,28 @@ class Outlets:
             who = {"tenant": tenant, "sandbox": name}
             trail = self._trails[uid] = Trail(self._file, who, self.counts)
         self.close(uid)
-        self._open[uid] = Outlet(self._common, parse_egress(words), trail, listener)
+        self._open[uid] = Outlet(self._common, parse_egress(words), trail, listener, self.secrets.of(uid))
 
     def change(self, uid: str, policy: Policy) -> None:
         """What a sandbox may reach has changed; connections that are not allowed any more are cut."""
         if uid in self._open:
             self._open[uid].change(policy)
+
+    def set_secrets(self, uid: str, changes: Mapping[str, Secret | None], egress: Policy) -> Granted:
+        """Other secrets are added to a sandbox's requests, at once; `egress` is what it may reach.
+
+        Raises:
+            InvalidRequestError: they are not for hosts of this egress, or are in each other's way.
+            HostUnsupportedError: TLS can't be ended here.
+        """
+        before = self.secrets.of(uid)
+        after = before.changed(changes, egress)
+        if after != before:
+            self.secrets.put(uid, after)
+        if uid in self._open:
+            self._open[uid].set_secrets(after)
+        env = {name: after.kept[name].placeholder if name in after.kept else None for name in changes}
+        return Granted(env, Authority(after.authority).certificate if after.authority else None)
 
     def close(self, uid: str) -> None:
         """A sandbox runs no more."""

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sandcove.server.egress.asked import Asked, Onward, parse
+from sandcove.server.egress.keyring import Injected
 from sandcove.server.egress.socks import DONE, FAILED, NOT_ALLOWED, SocksRefused, greeting, reply, wanted
 from sandcove.server.egress.tunnel import Tunnel
 from sandcove.server.preview.exchange import Exchange
@@ -49,7 +50,16 @@ class Denied(Exception):  # noqa: N818 - a verdict; no user sees it as an except
 
 
 class Passage(asyncio.Protocol):
-    """One connection. Attributes: `target`: the host and port that it is used for, or is about to be."""
+    """One connection.
+
+    Attributes:
+        target: the host and port that it is used for, or is about to be.
+        secure: what is asked for comes out of TLS.
+        via: how requests are noted.
+    """
+
+    secure = False
+    via = "http"
 
     def __init__(self, outlet: Outlet) -> None:
         self.target: tuple[str, int] | None = None
@@ -120,7 +130,7 @@ class Passage(asyncio.Protocol):
         if not self._buffer:
             return
         try:
-            if self._socks or (self._upstream is None and self._buffer[0] == 5):
+            if self._socks or (self._buffer[0] == 5 and self._upstream is None and not self.secure):
                 asked = self._next_socks()
             elif self._clogged:
                 # The program must read the answers that it has before there is another.
@@ -165,16 +175,19 @@ class Passage(asyncio.Protocol):
             if looks_wrong(self._buffer):
                 raise Refused(400, "it is no HTTP/1.1")
             return None
-        asked = parse(bytes(self._buffer[:end]))
+        asked = self._parse(bytes(self._buffer[:end]))
         del self._buffer[: end + 4]
         return asked
+
+    def _parse(self, head: bytes) -> Asked:
+        return parse(head)
 
     def _start(self, asked: Asked) -> None:
         self._wait(IDLE)
         self._asked = asked
         upstream, target = self._upstream, (asked.host, asked.port)
         if asked.request is not None:
-            self._exchange = Exchange(self, asked.request, Onward(*target))
+            self._exchange = Exchange(self, asked.request, self._heads(*target))
             if (
                 upstream is not None
                 and upstream.open
@@ -185,7 +198,20 @@ class Passage(asyncio.Protocol):
                 self._begin(upstream)
                 return
         self.target = target
-        self._open()
+        if asked.request is None and self._outlet.keyring.ends_tls(*target):
+            self._end_tls(*target)
+        else:
+            self._open()
+
+    def _heads(self, host: str, port: int) -> Onward:
+        outlet = self._outlet
+        if not outlet.keyring:
+            return Onward(host, port, 443 if self.secure else 80)
+        return Injected(host, port, keyring=lambda: outlet.keyring, tls=self.secure, used=self._used)
+
+    def _used(self, names: list[str]) -> None:
+        if self._entry is not None:
+            self._entry.secrets = sorted({*self._entry.secrets, *names})
 
     def _open(self) -> None:
         self._drop_upstream()
@@ -195,9 +221,8 @@ class Passage(asyncio.Protocol):
     async def _connect(self) -> None:
         asked = self._asked
         assert asked is not None
-        via = "http" if asked.request is not None else "socks5" if self._socks else "connect"
         try:
-            sock, entry = await self._outlet.connect(asked.host, asked.port, via)
+            sock, entry = await self._outlet.connect(asked.host, asked.port, self._via(asked))
         except Denied as denied:
             self._opening = None
             self._deny(denied)
@@ -206,9 +231,26 @@ class Passage(asyncio.Protocol):
         if asked.request is None:
             await self._begin_tunnel(sock, asked)
         else:
-            upstream = await Upstream.over(sock)
+            try:
+                upstream = await self._reach(sock, asked.host, asked.port)
+            except Denied as denied:
+                self._opening = None
+                entry.verdict, entry.reason = "failed", str(denied)
+                self._deny(denied)
+                return
             self._opening = None
             self._begin(upstream)
+
+    async def _reach(self, sock: socket.socket, host: str, port: int) -> Upstream:
+        """What a request is sent over.
+
+        Raises:
+            Denied: it can't be had.
+        """
+        return await Upstream.over(sock)
+
+    def _via(self, asked: Asked) -> str:
+        return self.via if asked.request is not None else "socks5" if self._socks else "connect"
 
     def _deny(self, denied: Denied) -> None:
         if self._ended:
@@ -220,6 +262,22 @@ class Passage(asyncio.Protocol):
             self._answer(403 if denied.refused else 502, str(denied))
 
     # --- a tunnel ---
+
+    def _end_tls(self, host: str, port: int) -> None:
+        """What comes through the tunnel is for the proxy: there is a secret for requests to this host."""
+        assert self._asked is not None
+        via = self._via(self._asked)
+        reason = self._outlet.refusal(host, port)
+        if reason is not None:
+            self._deny(self._outlet.denied(host, port, via, reason, refused=True))
+            return
+        self._transport.write(self._there())
+        first = bytes(self._buffer)
+        self._outlet.begin_within(self._transport, first, host, port, via)
+        self._over()
+
+    def _there(self) -> bytes:
+        return reply(DONE) if self._socks else b"HTTP/1.1 200 Connection established\r\n\r\n"
 
     async def _begin_tunnel(self, sock: socket.socket, asked: Asked) -> None:
         may_name = None
@@ -238,7 +296,7 @@ class Passage(asyncio.Protocol):
             tunnel.outer.transport.abort()
             return
         self._tunnel = tunnel
-        self._transport.write(reply(DONE) if self._socks else b"HTTP/1.1 200 Connection established\r\n\r\n")
+        self._transport.write(self._there())
         first, self._buffer = bytes(self._buffer), bytearray()
         self._wait(IDLE)
         tunnel.begin(first)
@@ -314,10 +372,15 @@ class Passage(asyncio.Protocol):
 
     # --- ends ---
 
-    def cut(self) -> None:
+    @property
+    def tunnels(self) -> bool:
+        """Bytes go through it unseen."""
+        return self._tunnel is not None or (self._asked is not None and self._asked.request is None)
+
+    def cut(self, why: str = "its egress was changed") -> None:
         """Ends the connection at once."""
         if self._tunnel is not None:
-            self._tunnel.end("its egress was changed")
+            self._tunnel.end(why)
         else:
             self._transport.abort()
 

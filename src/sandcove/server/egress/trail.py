@@ -86,6 +86,8 @@ def _fields(entry: EgressEntry) -> dict[str, object]:
         fields["reason"] = entry.reason
     if entry.address:
         fields["address"] = entry.address
+    if entry.secrets:
+        fields["secrets"] = entry.secrets
     if entry.ended:
         fields |= {"sent": entry.sent, "received": entry.received, "ended": True}
     return fields

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from sandcove.server.preview.incoming import Incoming
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
 __all__ = ["Listens", "Upstream"]
+
+HANDSHAKE_TIMEOUT = 20.0
+"""Seconds that TLS may take to begin."""
+SHUTDOWN_TIMEOUT = 1.0
 
 
 class Listens(Protocol):
@@ -42,10 +49,21 @@ class Upstream(Incoming):
         self._ended = False
 
     @classmethod
-    async def over(cls, sock: socket.socket) -> Upstream:
-        """Over this connected socket, which it owns."""
+    async def over(cls, sock: socket.socket, *, ssl: SSLContext | None = None, name: str | None = None) -> Self:
+        """Over this connected socket, which it owns; with `ssl` by TLS, with a host that is `name`.
+
+        Raises:
+            OSError: TLS can't be begun.
+        """
         try:
-            _, upstream = await asyncio.get_running_loop().create_connection(cls, sock=sock)
+            _, upstream = await asyncio.get_running_loop().create_connection(
+                cls,
+                sock=sock,
+                ssl=ssl,
+                server_hostname=name,
+                ssl_handshake_timeout=None if ssl is None else HANDSHAKE_TIMEOUT,
+                ssl_shutdown_timeout=None if ssl is None else SHUTDOWN_TIMEOUT,
+            )
         except BaseException:
             sock.close()
             raise
