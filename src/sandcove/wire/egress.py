@@ -40,6 +40,14 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "gitlab.com:443",
         "bitbucket.org:443",
     ),
+    # Both archives are read by plain http; what is in them is signed.
+    "debian": (
+        "deb.debian.org",
+        "security.debian.org",
+        "archive.ubuntu.com",
+        "security.ubuntu.com",
+        "ports.ubuntu.com",
+    ),
 }
 MAX_WORDS = 256
 MAX_WORD = 300

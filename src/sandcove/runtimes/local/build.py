@@ -19,6 +19,7 @@ from sandcove import linux
 from sandcove.errors import HostUnsupportedError, SandboxError
 from sandcove.runtimes.local.doctor import remedy
 from sandcove.runtimes.local.identities import Identities, shift
+from sandcove.runtimes.local.packages import DPKG, EMPTIED
 from sandcove.runtimes.local.plan import RoomPlan, bubblewrap_arguments
 from sandcove.runtimes.local.programs import open_holder, open_launcher
 from sandcove.runtimes.local.template import make_root
@@ -114,6 +115,13 @@ class Builder:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(os.path.join(upper, name), 0o755)
                         made.append(os.path.join(upper, name))
+        for overlay in plan.entry.overlays:
+            # Made just now, so that nothing of the sandbox's is in it.
+            upper = plan.layers[0] + overlay.upper.removeprefix(plan.layers[1])
+            if overlay.target == DPKG and upper in made:
+                path = os.path.join(upper, EMPTIED)
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+                made.append(path)
         for name in ("dev", "proc", "run"):
             # Bubblewrap mounts here, and would follow a link that the sandbox has put in the folder's place.
             path = os.path.join(plan.root, name)
