@@ -32,7 +32,7 @@ PROXY_PORT = 61080
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "python": ("pypi.org:443", "files.pythonhosted.org:443"),
-    "node": ("registry.npmjs.org:443", "registry.yarnpkg.com:443", "nodejs.org:443"),
+    "node": ("registry.npmjs.org:443", "registry.yarnpkg.com:443", "repo.yarnpkg.com:443", "nodejs.org:443"),
     "git": (
         "github.com:443",
         "codeload.github.com:443",
