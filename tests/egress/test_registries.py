@@ -1,4 +1,4 @@
-"""Programs that install what they fetch: from a host of this test's own, a few from the registries if there is a way."""
+"""Programs that install what they fetch: from a host of this test's own, and a few from the registries."""
 
 from __future__ import annotations
 
