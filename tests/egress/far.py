@@ -1,4 +1,4 @@
-"""A host of registries on this machine's loopback: git by its own server program, an archive for apt, an index for pip."""
+"""A host of registries on this machine's loopback: git by its own server program, archives for apt and pip."""
 
 from __future__ import annotations
 
