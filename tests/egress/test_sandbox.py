@@ -183,7 +183,7 @@ def test_a_change_cuts_what_is_not_allowed_any_more(box: Sandbox, mirror: int) -
 
 
 def test_the_ceiling(home: Path) -> None:
-    for egress in ("public", ["example.com"], ["*:*"]):
+    for egress in ("public", "unfiltered", ["example.com"], ["*:*"]):
         with pytest.raises(ForbiddenError, match="egress_ceiling"), Sandbox(egress=egress):
             pass
     with Sandbox(egress=["example.com:443", "python"]) as sandbox:

@@ -193,7 +193,7 @@ class Sandboxes:
                 if not created:
                     if spec.limits is not None:
                         self.set_limits(sandbox, spec.limits, limits)
-                    self._change(sandbox, spec, egress)
+                    await self._change(sandbox, spec, egress)
             except SandboxNotFoundError:
                 # It was destroyed while this call waited for it.
                 continue
@@ -236,14 +236,14 @@ class Sandboxes:
             uid = sandbox.record.uid
             allowed = self._bounds.of_sandbox(sandbox.record.limits)
             spec = RoomSpec(uid, self._home.sandbox(uid), sandbox.socket, allowed)
+            record = sandbox.record
             try:
                 room = await self._runtime.open(spec)
+                await self.outlets.open(uid, record.tenant, record.id, record.egress, room)
             except BaseException:
                 sandbox.become(State.ASLEEP)
                 raise
             sandbox.room = room
-            record = sandbox.record
-            self.outlets.open(uid, record.tenant, record.id, record.egress, room.way_out())
             sandbox.become(State.RUNNING)
             self.counts["woken"] += 1
             room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
@@ -370,12 +370,17 @@ class Sandboxes:
         self._registry.put(sandbox.record)
         self.lives_changed.set()
 
-    def set_egress(self, sandbox: Sandbox, policy: Policy) -> None:
-        """What it may reach, from now on."""
-        _still_there(sandbox)
-        sandbox.record.egress = list(policy.words)
-        self._registry.put(sandbox.record)
-        self.outlets.change(sandbox.record.uid, policy)
+    async def set_egress(self, sandbox: Sandbox, policy: Policy) -> None:
+        """What it may reach, from now on.
+
+        Raises:
+            HostUnsupportedError: that can't be had here. Nothing has changed then.
+        """
+        async with sandbox.turn:
+            _still_there(sandbox)
+            await self.outlets.change(sandbox.record.uid, policy, sandbox.room)
+            sandbox.record.egress = list(policy.words)
+            self._registry.put(sandbox.record)
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
         """Notes that it was active just now."""
@@ -417,7 +422,7 @@ class Sandboxes:
                 raise QuotaExceededError(
                     f"tenant {tenant} has {count} sandboxes and its key allows {limits.sandboxes}; destroy one"
                 )
-        uid = spec.id if tenant == LOCAL.tenant and spec.id is not None else _made_up()
+        uid = spec.id if tenant == LOCAL.tenant and spec.id is not None else f"sb-{secrets.token_hex(8)}"
         if uid in self._by_uid:
             raise ConflictError(f"sandbox id {uid!r} is in use; choose another")
         now = timestamp()
@@ -446,9 +451,11 @@ class Sandboxes:
         self._all[record.tenant, record.id] = self._by_uid[record.uid] = sandbox
         return sandbox
 
-    def _change(self, sandbox: Sandbox, spec: CreateSandbox, egress: Policy | None) -> None:
+    async def _change(self, sandbox: Sandbox, spec: CreateSandbox, egress: Policy | None) -> None:
         _still_there(sandbox)
         record = sandbox.record
+        if egress is not None and list(egress.words) != record.egress:
+            await self.set_egress(sandbox, egress)
         before = dataclasses.replace(record)
         if spec.labels is not None:
             record.labels = dict(spec.labels)
@@ -458,12 +465,8 @@ class Sandboxes:
             record.keep_alive = spec.keep_alive
         if spec.time_to_live is not None:
             record.expires_at = self._lives.end_of(spec.time_to_live)
-        if egress is not None:
-            record.egress = list(egress.words)
         if record != before:
             self._registry.put(record)
-            if egress is not None and record.egress != before.egress:
-                self.outlets.change(record.uid, egress)
             self.changed.set()
             self.lives_changed.set()
 
@@ -489,10 +492,6 @@ class Sandboxes:
             with contextlib.suppress(SandboxError):
                 self.touch(sandbox, note=why)
         sandbox.become(State.ASLEEP)
-
-
-def _made_up() -> str:
-    return f"sb-{secrets.token_hex(8)}"
 
 
 def _still_there(sandbox: Sandbox) -> None:

@@ -181,8 +181,7 @@ class LocalRuntime:
             channel = await self._fork_agent(spec)
             pidfd, mounts = await self._builder.build(plan, user, room.hold)
             try:
-                # Its first process ends when everything else in the room has.
-                room.watch(pidfd)
+                room.stands(pidfd, user)
                 entry, fds = plan.entry, [pidfd, *mounts]
                 if (group := room.group) is not None:
                     oom = [group.oom] if group.oom >= 0 else []

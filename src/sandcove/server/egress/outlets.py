@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 
 from sandcove.errors import ForbiddenError
+from sandcove.runtimes.base import Room
 from sandcove.server.audit import Audit
 from sandcove.server.egress.addresses import Addresses, parse_exempt
 from sandcove.server.egress.outlet import Common, Outlet
@@ -53,19 +53,41 @@ class Outlets:
             )
         return policy
 
-    def open(self, uid: str, tenant: str, name: str, words: list[str], listener: socket.socket) -> None:
-        """A sandbox runs; `listener`, which is owned from here on, listens inside."""
+    async def open(self, uid: str, tenant: str, name: str, words: list[str], room: Room) -> None:
+        """A sandbox runs, in this room.
+
+        Raises:
+            HostUnsupportedError: it can't have the network that it shall have; the room has ended then.
+        """
+        policy = parse_egress(words)
         trail = self._trails.get(uid)
         if trail is None:
             who = {"tenant": tenant, "sandbox": name}
             trail = self._trails[uid] = Trail(self._file, who, self.counts)
         self.close(uid)
-        self._open[uid] = Outlet(self._common, parse_egress(words), trail, listener)
+        self._open[uid] = Outlet(self._common, policy, trail, room.way_out())
+        if policy.unfiltered:
+            try:
+                await self._set_network(room, policy)
+            except BaseException:
+                self.close(uid)
+                await room.end()
+                raise
 
-    def change(self, uid: str, policy: Policy) -> None:
-        """What a sandbox may reach has changed; connections that are not allowed any more are cut."""
+    async def change(self, uid: str, policy: Policy, room: Room | None) -> None:
+        """What a sandbox may reach has changed; connections that are not allowed any more are cut.
+
+        Raises:
+            HostUnsupportedError: it can't have the network that it shall have. Nothing has changed then.
+        """
+        if room is not None:
+            await self._set_network(room, policy)
         if uid in self._open:
             self._open[uid].change(policy)
+
+    async def _set_network(self, room: Room, policy: Policy) -> None:
+        """The operator may have lowered the ceiling since this policy was given."""
+        await room.set_network(unfiltered=policy.unfiltered and self._ceiling.unfiltered)
 
     def close(self, uid: str) -> None:
         """A sandbox runs no more."""
