@@ -14,12 +14,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
 from sandcove.errors import HostUnsupportedError
 
-__all__ = ["INSTALL", "RESOLVER", "RoomNetwork", "find_pasta", "first_resolver", "pasta_arguments"]
+__all__ = ["INSTALL", "RESOLVER", "RoomNetwork", "find_pasta", "has_resolver", "pasta_arguments"]
 
 RESOLVER = "169.254.1.1"
 """Where a room finds the host's resolver of names, if it has a network: no other host has this address."""
@@ -34,19 +33,21 @@ def find_pasta() -> str | None:
     return shutil.which("pasta")
 
 
-def first_resolver(text: str) -> str | None:
-    """The first IPv4 address that a ``resolv.conf`` names."""
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) > 1 and words[0] == "nameserver":
-            with contextlib.suppress(AddressValueError):
-                return str(IPv4Address(words[1]))
-    return None
+def has_resolver(text: str) -> bool:
+    """Whether a ``resolv.conf`` names a resolver by its IPv4 address."""
+    words = (line.split() for line in text.splitlines())
+    return any(
+        len(line) > 1 and line[0] == "nameserver" and line[1].count(".") == 3 and ":" not in line[1] for line in words
+    )
 
 
-def pasta_arguments(pid: int, resolver: str | None) -> list[str]:
-    """What pasta is told for the room that a process is in: no ports, neither in nor out to the host's loopback."""
-    names = [] if resolver is None else ["--dns", resolver, "--dns-forward", RESOLVER]
+def pasta_arguments(pid: int, *, resolver: bool) -> list[str]:
+    """What pasta is told for the room that a process is in: no ports, neither in nor out to the host's loopback.
+
+    Args:
+        resolver: the host has one, which pasta finds by itself. Told of it, some versions don't use it for this.
+    """
+    names = ["--dns-forward", RESOLVER] if resolver else []
     return [
         "--foreground",
         "--quiet",
@@ -92,12 +93,12 @@ class RoomNetwork:
         program = find_pasta()
         if program is None:
             raise HostUnsupportedError(f"egress 'unfiltered' needs pasta, which the server does not find; {INSTALL}")
-        resolver = None
+        resolver = False
         with contextlib.suppress(OSError):
-            resolver = first_resolver(Path("/etc/resolv.conf").read_text())
+            resolver = has_resolver(Path("/etc/resolv.conf").read_text())
         reads: list[int] = []
         try:
-            self._spawn([program, *pasta_arguments(self._pid, resolver)], reads)
+            self._spawn([program, *pasta_arguments(self._pid, resolver=resolver)], reads)
             ready, errors = reads
             async with asyncio.timeout(TIMEOUT):
                 if await _read(ready):
