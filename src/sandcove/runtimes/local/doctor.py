@@ -32,7 +32,6 @@ from sandcove.home import Home
 from sandcove.runtimes.local.cgroups import Cgroups
 from sandcove.runtimes.local.identities import Identities
 from sandcove.runtimes.local.limits import mechanisms
-from sandcove.runtimes.local.network import INSTALL, find_pasta
 from sandcove.runtimes.local.programs import elf
 
 __all__ = ["Check", "examine", "main", "remedy"]
@@ -448,12 +447,6 @@ def _users() -> Check:
     size = Identities(os.geteuid(), Path("/proc/self/uid_map").read_text()).size
     who = f"{size} of this machine's for each sandbox, none of them root" if size else "the server's own user"
     return Check("user ids", True, who)
-
-
-def _pasta() -> Check:
-    """Whether sandboxes can have the machine's own network. Nothing depends on it."""
-    found = find_pasta()
-    return Check("unfiltered network", True, f"by {found}" if found else f"not to be had; for it {INSTALL}")
 
 
 def _contexts() -> Check:

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from sandcove.errors import HostUnsupportedError
 
-__all__ = ["INSTALL", "RESOLVER", "RoomNetwork", "find_pasta", "has_resolver", "pasta_arguments"]
+__all__ = ["RESOLVER", "RoomNetwork", "find_pasta", "has_resolver", "pasta_arguments", "pasta_found"]
 
 RESOLVER = "169.254.1.1"
 """Where a room finds the host's resolver of names, if it has a network: no other host has this address."""
-INSTALL = "install pasta (the package `passt` of Debian, Ubuntu, Fedora and others)"
+_INSTALL = "install pasta (the package `passt` of Debian, Ubuntu, Fedora and others)"
 TIMEOUT = 20.0
 """Seconds until the network must stand."""
 _ENTER = Path(__file__).with_name("enter_network.py")
@@ -31,6 +31,12 @@ _ENTER = Path(__file__).with_name("enter_network.py")
 def find_pasta() -> str | None:
     """Its path, if it is installed."""
     return shutil.which("pasta")
+
+
+def pasta_found() -> str:
+    """Whether sandboxes can have the machine's own network, for people."""
+    found = find_pasta()
+    return f"by {found}, where egress_ceiling allows it" if found else f"can't be had; for it, {_INSTALL}"
 
 
 def has_resolver(text: str) -> bool:
@@ -92,7 +98,7 @@ class RoomNetwork:
         """
         program = find_pasta()
         if program is None:
-            raise HostUnsupportedError(f"egress 'unfiltered' needs pasta, which the server does not find; {INSTALL}")
+            raise HostUnsupportedError(f"egress 'unfiltered' needs pasta, which the server does not find; {_INSTALL}")
         resolver = False
         with contextlib.suppress(OSError):
             resolver = has_resolver(Path("/etc/resolv.conf").read_text())
