@@ -32,6 +32,7 @@ from sandcove.home import Home
 from sandcove.runtimes.local.cgroups import Cgroups
 from sandcove.runtimes.local.identities import Identities
 from sandcove.runtimes.local.limits import mechanisms
+from sandcove.runtimes.local.network import pasta_found
 from sandcove.runtimes.local.programs import elf
 
 __all__ = ["Check", "examine", "main", "remedy"]
@@ -97,7 +98,7 @@ def examine() -> list[Check]:
         _space(),
         _users(),
         _limits(),
-        _pasta(),
+        Check("unfiltered network", True, pasta_found()),
         _contexts(),
         _server(),
     ]
