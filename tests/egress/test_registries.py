@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from examples import express
 from sandcove import Sandbox
 from tests.conftest import sandcove_home
 from tests.egress.far import NAME, far_host, found, make_archive, make_index, make_repository
@@ -134,18 +135,11 @@ def test_a_wheel_with_native_code_in_an_environment_of_its_own(home: Path) -> No
 
 
 def test_a_web_application_of_nodes(home: Path) -> None:
-    """The README's: what it needs is installed by itself, served, and fetched."""
+    """The example's: it is installed inside, served, and called."""
     reach(*NPM)
-    with Sandbox(egress=["node"]) as sandbox:
+    with Sandbox(egress="node") as sandbox:
         if sandbox.exec("command -v npm").exit_code:
             pytest.skip("there is no npm here")
-        sandbox.exec("npm install --no-fund --no-audit express", timeout=120, check=True)
-        sandbox.write_file(
-            "app.js",
-            "require('express')().get('/', (_, answer) => answer.json({ hello: 'express' }))"
-            ".listen(3456, () => console.log('listens'))",
-        )
-        process = sandbox.start_process("node app.js")
-        process.wait_for_port(3456, timeout=30)
-        assert sandbox.exec("curl -s http://localhost:3456/").stdout == '{"hello":"express"}'
+        express.serve(sandbox)
+        assert express.note(sandbox, "installed inside") == ["installed inside"]
         assert {entry.verdict for entry in sandbox.get_egress_log()} == {"allowed"}
