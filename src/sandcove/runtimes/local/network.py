@@ -111,7 +111,10 @@ class RoomNetwork:
                     return
                 said = (await _read(errors)).decode(errors="replace")
             why = [line for line in said.splitlines() if line and "to syslog" not in line]
-            raise HostUnsupportedError(f"pasta gave the sandbox no network: {' '.join(why[-2:]) or 'it just ended'}")
+            told = " ".join(why[-2:]) or "it just ended"
+            if "tun" in told:
+                told += "; the server's user must be able to open /dev/net/tun"
+            raise HostUnsupportedError(f"pasta gave the sandbox no network: {told}")
         except BaseException as error:
             await self.turn_off()
             if isinstance(error, TimeoutError | OSError):
