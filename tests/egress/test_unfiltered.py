@@ -17,7 +17,7 @@ import pytest
 
 from sandcove import HostUnsupportedError, InvalidRequestError, Sandbox, linux
 from sandcove.wire.egress import parse_egress
-from tests.conftest import sandcove_home
+from tests.conftest import COMMAND, sandcove_home
 from tests.egress import peer
 from tests.security.probes import inside
 
@@ -242,6 +242,22 @@ def test_it_ends_with_a_killed_server(home: Path, ours: str, start: list[str]) -
         subprocess.run(start, check=True, timeout=60)
         assert inside(sandbox, *WAYS["TCP"]).reached
         sandbox.destroy()
+
+
+def test_it_wakes_also_where_pasta_is_gone(home: Path, start: list[str], tmp_path: Path) -> None:
+    with Sandbox("left", egress="unfiltered") as sandbox:
+        subprocess.run([COMMAND, "stop"], check=True, capture_output=True, timeout=60)
+        subprocess.run(start, check=True, timeout=60, env={**os.environ, "PATH": str(tmp_path)})
+        try:
+            assert sandbox.exec("echo lives").stdout == "lives\n"
+            info = sandbox.info()
+            assert getattr(info.isolation, "network", "") == "loopback" and "passt" in (info.note or "")
+            sandbox.set_egress("none")
+            assert sandbox.info().egress == "none"
+        finally:
+            subprocess.run([COMMAND, "stop"], check=True, capture_output=True, timeout=60)
+            subprocess.run(start, check=True, timeout=60)
+            sandbox.destroy()
 
 
 def wait_for(pidfd: int) -> None:

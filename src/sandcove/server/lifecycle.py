@@ -190,10 +190,9 @@ class Sandboxes:
                 await self.wake(sandbox, limits)
                 if spec.env:
                     await ask(sandbox.socket, "POST", "/api/env", {"env": spec.env})
-                if not created:
-                    if spec.limits is not None:
-                        self.set_limits(sandbox, spec.limits, limits)
-                    await self._change(sandbox, spec, egress)
+                if spec.limits is not None and not created:
+                    self.set_limits(sandbox, spec.limits, limits)
+                await self._change(sandbox, spec, egress)
             except SandboxNotFoundError:
                 # It was destroyed while this call waited for it.
                 continue
@@ -239,7 +238,7 @@ class Sandboxes:
             record = sandbox.record
             try:
                 room = await self._runtime.open(spec)
-                await self.outlets.open(uid, record.tenant, record.id, record.egress, room)
+                lacks = await self.outlets.open(uid, record.tenant, record.id, record.egress, room)
             except BaseException:
                 sandbox.become(State.ASLEEP)
                 raise
@@ -247,7 +246,7 @@ class Sandboxes:
             sandbox.become(State.RUNNING)
             self.counts["woken"] += 1
             room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
-            self.touch(sandbox, note=sandbox.record.note)
+            self.touch(sandbox, note=lacks or record.note)
             self.changed.set()
 
     def _check_alive(self, tenant: str, limits: Limits) -> None:
@@ -437,7 +436,7 @@ class Sandboxes:
             labels=dict(spec.labels or {}),
             keep_alive=bool(spec.keep_alive),
             expires_at=self._lives.end_of(spec.time_to_live),
-            egress=list(egress.words) if egress is not None else [],
+            egress=list(egress.words) if egress is not None and not egress.unfiltered else [],
             limits=self._bounds.admit(spec.limits, limits),
         )
         self._registry.put(record)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 
-from sandcove.errors import ForbiddenError
+from sandcove.errors import ForbiddenError, HostUnsupportedError
 from sandcove.runtimes.base import Room
 from sandcove.server.audit import Audit
 from sandcove.server.egress.addresses import Addresses, parse_exempt
@@ -15,6 +16,8 @@ from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.egress_log import EgressEntry
 
 __all__ = ["Outlets"]
+
+_log = logging.getLogger("sandcove.egress")
 
 
 class Outlets:
@@ -53,12 +56,8 @@ class Outlets:
             )
         return policy
 
-    async def open(self, uid: str, tenant: str, name: str, words: list[str], room: Room) -> None:
-        """A sandbox runs, in this room.
-
-        Raises:
-            HostUnsupportedError: it can't have the network that it shall have; the room has ended then.
-        """
+    async def open(self, uid: str, tenant: str, name: str, words: list[str], room: Room) -> str | None:
+        """A sandbox runs, in this room; gives what it lacks of its egress, for people."""
         policy = parse_egress(words)
         trail = self._trails.get(uid)
         if trail is None:
@@ -69,10 +68,16 @@ class Outlets:
         if policy.unfiltered:
             try:
                 await self._set_network(room, policy)
+            except HostUnsupportedError as error:
+                # It must wake nevertheless: else nobody could change its egress.
+                _log.warning("sandbox %s has no network: %s", uid, error)
+                return f"it has no network: {error.message}"
             except BaseException:
+                # The caller has left.
                 self.close(uid)
                 await room.end()
                 raise
+        return None
 
     async def change(self, uid: str, policy: Policy, room: Room | None) -> None:
         """What a sandbox may reach has changed; connections that are not allowed any more are cut.
