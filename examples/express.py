@@ -1,6 +1,6 @@
 """A JSON API by Express in a sandbox, with a URL, and called from Python.
 
-Once: ``npm ci --prefix examples/apps/express``. Run it: ``python -m examples.express``.
+Run it: ``python -m examples.express``. What it needs is installed in the sandbox, by npm.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ APP = Path(__file__).parent / "apps" / "express"
 
 
 def serve(sandbox: Sandbox, app: Path = APP) -> str:
-    """Starts the app, a folder with its ``node_modules``; gives its URL."""
+    """Starts the app, with what npm installs for it if its ``node_modules`` have not come along; gives its URL."""
     sandbox.upload(app, "/workspace/api")
+    if not (app / "node_modules").exists():
+        sandbox.exec("npm ci --no-audit --no-fund", cwd="/workspace/api", timeout=120, check=True)
     sandbox.start_process("node app.js", cwd="/workspace/api").wait_for_port(3000, timeout=60)
     return sandbox.expose_port(3000, name="api").url
 
@@ -32,7 +34,7 @@ def note(sandbox: Sandbox, text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    with Sandbox() as sandbox:
+    with Sandbox(egress="node") as sandbox:
         print(serve(sandbox))
         while text := input("A note: "):
             print(note(sandbox, text))

@@ -192,6 +192,12 @@ def unmount(target: str) -> None:
     _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"unmount of {target}")
 
 
+def pid_of(pidfd: int) -> int:
+    """The id of the process that a pidfd stands for."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as facts:
+        return next(int(line.split()[1]) for line in facts if line.startswith("Pid:"))
+
+
 def receive_fds(sock: socket.socket, size: int, count: int) -> tuple[bytes, list[int]]:
     """A message and up to `count` descriptors that came with it, closed on exec from the start.
 

@@ -142,7 +142,7 @@ def test_links_are_not_followed_on_the_host(home: Path, tmp_path: Path) -> None:
     """The server makes the missing folders of a sandbox's root before it wakes: never through the sandbox's links."""
     with Sandbox(f"links-{home.name[3:]}".lower().replace("_", "-").rstrip("-")) as sandbox:
         try:
-            linked = sandbox.exec(["sh", "-c", 'rm -rf /var && ln -s "$1" /var', "sh", str(tmp_path)])
+            linked = sandbox.exec(["sh", "-c", 'mv /var /old && ln -s "$1" /var', "sh", str(tmp_path)])
             assert linked.success, linked.stderr
             # The control: the same path means a folder of the host to who follows the link there.
             root = home / "sandboxes" / sandbox.id / "root"

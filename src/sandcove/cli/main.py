@@ -194,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-EGRESS = "what it may reach: none, public, python, node, git, or HOST[:PORT]; may be repeated"
+EGRESS = "what it may reach: none, public, python, node, git, debian, HOST[:PORT], or unfiltered; may be repeated"
 LIMITS = (
     "at most: sandboxes, alive, execs (at once), rate (requests a second), burst; of each sandbox: memory, cpus, "
     "processes, disk; may be repeated"

@@ -65,7 +65,7 @@ def ls(options: Namespace) -> int:
     rows = [
         [
             info.id + (" (anonymous)" if info.anonymous else ""),
-            info.state,
+            info.state + (" (unfiltered network)" if info.egress == "unfiltered" else ""),
             info.created_at,
             info.last_active_at,
             info.expires_at or "never",

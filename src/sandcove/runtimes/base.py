@@ -8,7 +8,8 @@ What every implementation guarantees (tests/contract checks it):
 - The sandbox's files lie in `RoomSpec.folder` and outlast the room; `Runtime.delete` removes them.
 - `Room.ended` is done when the last process of the room is gone, whatever ended it.
 - `Room.connect` gives a connection to a service in the room that no other room, and nothing on the host, can answer.
-- Nothing in the room has a network but its own loopback. What listens at `Room.way_out` is the caller's.
+- Nothing in the room has a network but its own loopback, until `Room.set_network`; what listens at `Room.way_out`
+  is the caller's.
 - When the process that holds the runtime dies, by SIGKILL too, its rooms end with it.
 - `open` and `end` of different rooms run side by side.
 
@@ -95,6 +96,13 @@ class Room(Protocol):
         """A TCP socket that listens inside, at `PROXY_HOST`, `PROXY_PORT`: by it programs ask for what is outside.
 
         It is made before anything of the sandbox runs, and is asked for once; the caller owns it.
+        """
+
+    async def set_network(self, *, unfiltered: bool) -> None:
+        """Gives it the machine's network, with no policy, or takes it away again.
+
+        Raises:
+            HostUnsupportedError: it can't be had here; it has none then.
         """
 
     async def end(self) -> None:

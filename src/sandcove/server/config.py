@@ -185,7 +185,9 @@ class Settings:
     ] = ""
     log_format: Annotated[str, _choice("text", "json"), "how the server logs to its standard error"] = "text"
     egress_ceiling: Annotated[
-        str, EGRESS, "what sandboxes may reach at most, whatever they ask for: `none`, `public`, or hosts and presets"
+        str,
+        EGRESS,
+        "what sandboxes may reach at most, whatever they ask for: `none`, `public`, hosts and presets, or `unfiltered`",
     ] = "public"
     egress_private: Annotated[
         str,

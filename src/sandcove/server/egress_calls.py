@@ -34,7 +34,7 @@ class _Calls:
         """Changes what a sandbox may reach, at once."""
         sandbox = self._server.named(http)
         sandboxes = self._server.sandboxes
-        sandboxes.set_egress(sandbox, sandboxes.outlets.check(spec.egress))
+        await sandboxes.set_egress(sandbox, sandboxes.outlets.check(spec.egress))
         return Json(self._server.shown(http, sandbox))
 
     async def log(self, http: Request) -> Json[EgressLog]:

@@ -192,7 +192,7 @@ class Sandboxes:
                 if not created:
                     if spec.limits is not None:
                         self.set_limits(sandbox, spec.limits, limits)
-                    self._change(sandbox, spec, egress)
+                    await self._change(sandbox, spec, egress)
             except BaseException as error:
                 if isinstance(error, SandboxNotFoundError) and sandbox.state is State.DESTROYING:
                     # It was destroyed while this call waited for it.
@@ -235,18 +235,18 @@ class Sandboxes:
             uid = sandbox.record.uid
             allowed = self._bounds.of_sandbox(sandbox.record.limits)
             spec = RoomSpec(uid, self._home.sandbox(uid), sandbox.socket, allowed)
+            record = sandbox.record
             try:
                 room = await self._runtime.open(spec)
+                lacks = await self.outlets.open(uid, record.tenant, record.id, record.egress, room)
             except BaseException:
                 sandbox.become(State.ASLEEP)
                 raise
             sandbox.room = room
-            record = sandbox.record
-            self.outlets.open(uid, record.tenant, record.id, record.egress, room.way_out())
             sandbox.become(State.RUNNING)
             self.counts["woken"] += 1
             room.ended.add_done_callback(lambda ended: self._on_end(sandbox, room, ended.result()))
-            self.touch(sandbox, note=sandbox.record.note)
+            self.touch(sandbox, note=lacks or record.note)
             self.changed.set()
 
     def _check_alive(self, tenant: str, limits: Limits) -> None:
@@ -361,11 +361,21 @@ class Sandboxes:
         self._write(sandbox, expires_at=ends_at)
         self.lives_changed.set()
 
-    def set_egress(self, sandbox: Sandbox, policy: Policy) -> None:
-        """What it may reach, from now on."""
-        _still_there(sandbox)
-        self._write(sandbox, egress=list(policy.words))
-        self.outlets.change(sandbox.record.uid, policy)
+    async def set_egress(self, sandbox: Sandbox, policy: Policy) -> None:
+        """What it may reach, from now on.
+
+        Raises:
+            HostUnsupportedError: that can't be had here. Nothing has changed then.
+        """
+        async with sandbox.turn:
+            _still_there(sandbox)
+            before = sandbox.record.egress
+            self._write(sandbox, egress=list(policy.words))
+            try:
+                await self.outlets.change(sandbox.record.uid, policy, sandbox.room)
+            except BaseException:
+                self._write(sandbox, egress=before)
+                raise
 
     def touch(self, sandbox: Sandbox, note: str | None) -> None:
         """Notes that it was active just now; that may get lost."""
@@ -415,7 +425,7 @@ class Sandboxes:
                 raise QuotaExceededError(
                     f"tenant {tenant} has {count} sandboxes and its key allows {limits.sandboxes}; destroy one"
                 )
-        uid = spec.id if tenant == LOCAL.tenant and spec.id is not None else _made_up()
+        uid = spec.id if tenant == LOCAL.tenant and spec.id is not None else f"sb-{secrets.token_hex(8)}"
         if uid in self._by_uid:
             raise ConflictError(f"sandbox id {uid!r} is in use; choose another")
         now = timestamp()
@@ -430,7 +440,7 @@ class Sandboxes:
             labels=dict(spec.labels or {}),
             keep_alive=bool(spec.keep_alive),
             expires_at=self._lives.end_of(spec.time_to_live),
-            egress=list(egress.words) if egress is not None else [],
+            egress=list(egress.words) if egress is not None and not egress.unfiltered else [],
             limits=self._bounds.admit(spec.limits, limits),
         )
         self._registry.put(record)
@@ -444,22 +454,21 @@ class Sandboxes:
         self._all[record.tenant, record.id] = self._by_uid[record.uid] = sandbox
         return sandbox
 
-    def _change(self, sandbox: Sandbox, spec: CreateSandbox, egress: Policy | None) -> None:
+    async def _change(self, sandbox: Sandbox, spec: CreateSandbox, egress: Policy | None) -> None:
         _still_there(sandbox)
         record = sandbox.record
+        if egress is not None and list(egress.words) != record.egress:
+            await self.set_egress(sandbox, egress)
         changes: dict[str, Any] = {
             "labels": None if spec.labels is None else dict(spec.labels),
             "sleep_after": spec.sleep_after,
             "keep_alive": spec.keep_alive,
-            "egress": None if egress is None else list(egress.words),
         }
         changes = {name: v for name, v in changes.items() if v is not None and v != getattr(record, name)}
         if spec.time_to_live is not None:
             changes["expires_at"] = self._lives.end_of(spec.time_to_live)
         if changes:
             self._write(sandbox, **changes)
-            if egress is not None and "egress" in changes:
-                self.outlets.change(record.uid, egress)
             self.changed.set()
             self.lives_changed.set()
 
@@ -484,10 +493,6 @@ class Sandboxes:
             _log.warning("the room of sandbox %s is gone: %s", sandbox.record.uid, why)
             self.touch(sandbox, note=why)
         sandbox.become(State.ASLEEP)
-
-
-def _made_up() -> str:
-    return f"sb-{secrets.token_hex(8)}"
 
 
 def _still_there(sandbox: Sandbox) -> None:

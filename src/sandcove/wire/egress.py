@@ -2,7 +2,8 @@
 
 An *egress* is a list of words. Each is a preset (``python``), or a host with an optional port: ``pypi.org`` (ports 80
 and 443), ``*.npmjs.org:443`` (what is below npmjs.org), ``localhost:8080``, ``[2001:db8::1]:*`` (every port), ``*:443``
-(every host). ``none`` and ``public``, which is ``*:*``, stand alone.
+(every host). ``none`` and ``public``, which is ``*:*``, stand alone, and so does ``unfiltered``: the machine's own
+network besides, about which nobody decides.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = [
     "PRESETS",
     "PROXY_HOST",
     "PROXY_PORT",
+    "UNFILTERED",
     "Policy",
     "canonical_host",
     "check_egress",
@@ -33,7 +35,7 @@ PROXY_PORT = 61080
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "python": ("pypi.org:443", "files.pythonhosted.org:443"),
-    "node": ("registry.npmjs.org:443", "registry.yarnpkg.com:443", "nodejs.org:443"),
+    "node": ("registry.npmjs.org:443", "registry.yarnpkg.com:443", "repo.yarnpkg.com:443", "nodejs.org:443"),
     "git": (
         "github.com:443",
         "codeload.github.com:443",
@@ -41,7 +43,16 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "gitlab.com:443",
         "bitbucket.org:443",
     ),
+    # Both archives are read by plain http; what is in them is signed.
+    "debian": (
+        "deb.debian.org",
+        "security.debian.org",
+        "archive.ubuntu.com",
+        "security.ubuntu.com",
+        "ports.ubuntu.com",
+    ),
 }
+UNFILTERED = "unfiltered"
 MAX_WORDS = 256
 MAX_WORD = 300
 
@@ -89,6 +100,8 @@ class Policy:
 
     def beyond(self, ceiling: Policy) -> list[str]:
         """What it allows that `ceiling` does not."""
+        if self.unfiltered and not ceiling.unfiltered:
+            return [UNFILTERED]
         return [_word(pattern) for pattern in self._patterns if not ceiling._covers(pattern)]
 
     def overlaps(self, other: Policy) -> bool:
@@ -106,11 +119,21 @@ class Policy:
         )
 
     @property
+    def unfiltered(self) -> bool:
+        """It is the machine's network, past every policy."""
+        return self.words == (UNFILTERED,)
+
+    @property
+    def any_host(self) -> bool:
+        """Every host, on every port."""
+        return self.words in (("public",), (UNFILTERED,))
+
+    @property
     def value(self) -> str | list[str]:
         """As the wire and people have it."""
         if not self.words:
             return "none"
-        return "public" if self.words == ("public",) else list(self.words)
+        return self.words[0] if self.any_host else list(self.words)
 
     def __str__(self) -> str:
         return self.words[0] if len(self.words) == 1 else ", ".join(self.words) or "none"
@@ -127,11 +150,11 @@ def parse_egress(value: str | Sequence[str]) -> Policy:
         raise InvalidRequestError(f"egress has {len(words)} words; give at most {MAX_WORDS}")
     if words in (["none"], []):
         return Policy((), ())
-    if words == ["public"]:
+    if words in (["public"], [UNFILTERED]):
         return Policy(words, (_Pattern("*", None),))
     patterns = []
     for word in words:
-        if word in ("none", "public"):
+        if word in ("none", "public", UNFILTERED):
             raise InvalidRequestError(f"egress {word!r} stands alone; give it, or a list of hosts and presets")
         patterns += [_pattern(each) for each in PRESETS.get(word, (word,))]
     return Policy(words, patterns)
@@ -165,7 +188,8 @@ def check_egress(value: object) -> str | list[str] | None:
     for word in words:
         if not isinstance(word, str):
             raise InvalidRequestError(
-                f"egress is 'none', 'public', or a list of hosts and presets as str, not {type(word).__name__}"
+                "egress is 'none', 'public', 'unfiltered', or a list of hosts and presets as str, "
+                f"not {type(word).__name__}"
             )
     texts = [word for word in words if isinstance(word, str)]
     parse_egress(texts)

@@ -106,6 +106,7 @@ class Isolation(Answer):
 
     user_namespace: bool
     network: str
+    """``loopback``: its own alone; ``unfiltered``: the machine's, past every policy."""
     copy_on_write: list[str]
     """The host folders that the sandbox sees through a private copy-on-write layer."""
     host_user: str

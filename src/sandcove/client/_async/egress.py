@@ -22,15 +22,18 @@ class AsyncEgress:
         """Changes what it may reach, at once; connections that are not allowed any more are cut.
 
         Args:
-            egress: ``"none"``, ``"public"``, or presets and hosts with or without a port, as for the constructor.
+            egress: as for the constructor: ``"none"``, ``"public"``, ``"unfiltered"``, or presets and hosts.
 
         Raises:
             InvalidRequestError: it is not understood.
             ForbiddenError: the server's operator does not allow so much.
+            HostUnsupportedError: its machine has no ``"unfiltered"``; it says what is missing.
         """
         checked = check_egress(egress)
         if checked is None:
-            raise InvalidRequestError("egress is 'none', 'public', or a list of hosts and presets, not None")
+            raise InvalidRequestError(
+                "egress is 'none', 'public', 'unfiltered', or a list of hosts and presets, not None"
+            )
         await self._agent.ensure()
         client = await self._agent.client()
         return SandboxInfo.of(await client.set_egress(self._agent.id or "", egress_log.SetEgress(egress=checked)))

@@ -72,8 +72,9 @@ class AsyncSandbox(
         keep_alive: only `sleep` puts it to sleep, whatever `sleep_after` is: for a service that has to run.
         time_to_live: seconds after the first call of this object at which it is destroyed, in use or not; see
             `set_time_to_live`.
-        egress: what it may reach: ``"none"`` (a new one's default), ``"public"``, or a list of presets (``"python"``,
-            ``"node"``, ``"git"``) and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
+        egress: what it may reach: ``"none"`` (a new one's default), ``"public"``, ``"unfiltered"`` (the machine's own
+            network, if its operator lets it), or a list of presets (``"python"``, ``"node"``, ``"git"``, ``"debian"``)
+            and hosts with or without a port: ``"pypi.org"``, ``"*.npmjs.org:443"``.
         limits: what it may use at most, as `ResourceLimits` or by name, such as ``{"memory": "2g", "cpus": 1.5}``; they
             take the place of those that it has. What is left out is as the server has it.
         secrets: by the names of variables, what requests to some hosts carry and the sandbox never has: see `Secret`.

@@ -20,6 +20,7 @@ from sandcove import linux
 from sandcove.errors import HostUnsupportedError, SandboxError
 from sandcove.runtimes.local.doctor import remedy
 from sandcove.runtimes.local.identities import Identities, shift
+from sandcove.runtimes.local.packages import DPKG, EMPTIED
 from sandcove.runtimes.local.plan import RoomPlan, bubblewrap_arguments
 from sandcove.runtimes.local.programs import open_holder, open_launcher
 from sandcove.runtimes.local.template import make_root
@@ -114,9 +115,11 @@ class Builder:
                 if os.path.isdir(lower) and not os.path.islink(lower):
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(os.path.join(upper, name), 0o755)
+            self._empty_dpkg(plan, folders)
             owner = self._own_all(root, plan.layers[0])
             os.rename(root, plan.root)
             return owner
+        self._empty_dpkg(plan, folders)
         for name in ("dev", "proc", "run"):
             # Bubblewrap mounts here, and would follow a link that the sandbox has put in the folder's place.
             path = os.path.join(plan.root, name)
@@ -135,6 +138,16 @@ class Builder:
             if os.lstat(path).st_uid == 0:
                 os.chown(path, owner, owner, follow_symlinks=False)
         return owner
+
+    def _empty_dpkg(self, plan: RoomPlan, folders: list[str]) -> None:
+        """Hides what of dpkg's files can't be used in a room; what is made is put before the `folders` to own."""
+        for overlay in plan.entry.overlays:
+            upper = plan.layers[0] + overlay.upper.removeprefix(plan.layers[1])
+            # Nobody owns it yet: nothing of the sandbox's is in it.
+            if overlay.target == DPKG and os.lstat(upper).st_uid == 0:
+                path = os.path.join(upper, EMPTIED)
+                os.close(os.open(path, os.O_CREAT | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+                folders.insert(0, path)
 
     def _own_all(self, *new: str) -> int:
         """Gives the folders of a new sandbox, and all in them, an owner; which one."""

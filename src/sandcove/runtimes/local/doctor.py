@@ -32,6 +32,7 @@ from sandcove.home import Home
 from sandcove.runtimes.local.cgroups import Cgroups
 from sandcove.runtimes.local.identities import Identities
 from sandcove.runtimes.local.limits import mechanisms
+from sandcove.runtimes.local.network import pasta_found
 from sandcove.runtimes.local.programs import elf
 
 __all__ = ["Check", "examine", "main", "remedy"]
@@ -89,7 +90,18 @@ def examine() -> list[Check]:
             Check(name, False, "not tried: it needs a user namespace", "first see to user namespaces")
             for name in ("proc", "terminals", "system calls", "bubblewrap", "copy on write")
         ]
-    return [*found, _program("bash"), _program("tar"), _home(), _space(), _users(), _limits(), _contexts(), _server()]
+    return [
+        *found,
+        _program("bash"),
+        _program("tar"),
+        _home(),
+        _space(),
+        _users(),
+        _limits(),
+        Check("unfiltered network", True, pasta_found()),
+        _contexts(),
+        _server(),
+    ]
 
 
 def remedy(number: int = errno.EPERM) -> str:

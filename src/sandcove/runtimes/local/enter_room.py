@@ -88,6 +88,8 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
         # And it has no capabilities, which ports below 1024 would need.
         with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w") as first:
             first.write("0")
+        with open("/proc/sys/net/ipv4/ping_group_range", "w") as pinging:
+            pinging.write("0 0")
         linux.leave_keyring()
         seccomp.install(agent=True)
         os.chdir("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -11,18 +12,23 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from sandcove import linux
 from sandcove.errors import ConflictError, SandboxError
 from sandcove.runtimes.base import ENDED, RoomSpec
 from sandcove.runtimes.local.cgroups import Cgroups, Group
 from sandcove.runtimes.local.dials import Dials
 from sandcove.runtimes.local.limits import confine_of, fits
+from sandcove.runtimes.local.network import RoomNetwork
 from sandcove.runtimes.local.remains import sweep
 from sandcove.wire.kernel import KERNEL_FDS, KERNEL_REQUEST
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation
 
 __all__ = ["LocalRoom"]
+
+_log = logging.getLogger("sandcove.runtime")
 
 KILL_AFTER = 2.0
 """Seconds that a room has to end by itself. Who was stopped (SIGSTOP) can't."""
@@ -55,6 +61,8 @@ class LocalRoom:
         self._hold = -1
         self._channel: socket.socket | None = None
         self._way_out: socket.socket
+        self._network: RoomNetwork | None = None
+        self._network_turn = asyncio.Lock()
         self._dials: Dials
 
     async def connect(self, port: int, wait: float = 0.0) -> socket.socket:
@@ -67,6 +75,29 @@ class LocalRoom:
 
     def way_out(self) -> socket.socket:
         return self._way_out.dup()
+
+    def stands(self, pidfd: int, user: int) -> None:
+        """Its first process runs, which ends when everything else in the room has; owned. `user`: see `RoomNetwork`."""
+        self._network = RoomNetwork(linux.pid_of(pidfd), user, self.watch, self._on_network_end)
+        self.watch(pidfd)
+
+    async def set_network(self, *, unfiltered: bool) -> None:
+        async with self._network_turn:
+            network = self._network
+            if network is None or network.on == unfiltered:
+                return
+            if not unfiltered:
+                self.isolation = msgspec.structs.replace(self.isolation, network="loopback")
+                await network.turn_off()
+                return
+            await network.turn_on()
+            self.isolation = msgspec.structs.replace(self.isolation, network="unfiltered")
+
+    def _on_network_end(self) -> None:
+        if self.isolation.network != "loopback":
+            self.isolation = msgspec.structs.replace(self.isolation, network="loopback")
+            if self._hold >= 0:
+                _log.warning("sandbox %s has no network any more: pasta ended", self.spec.sandbox_id)
 
     def set_limits(self, limits: ResourceLimits) -> None:
         if limits == self.limits:
@@ -188,6 +219,8 @@ class LocalRoom:
     def _on_process_end(self, pidfd: int) -> None:
         assert self._process is not None
         loop = asyncio.get_running_loop()
+        if self._network is not None:
+            self._network.kill()
         loop.remove_reader(pidfd)
         os.close(pidfd)
         self._pidfds.discard(pidfd)

@@ -24,6 +24,7 @@ from sandcove.runtimes.local.build import OPEN_TIMEOUT, Builder
 from sandcove.runtimes.local.cgroups import Cgroups
 from sandcove.runtimes.local.disk import DiskWatch
 from sandcove.runtimes.local.limits import confine_of, mechanisms
+from sandcove.runtimes.local.packages import DPKG
 from sandcove.runtimes.local.plan import (
     ROOT_LINKS,
     HostPython,
@@ -103,6 +104,9 @@ class LocalRuntime:
         self._etc = make_etc(self._home.templates)
         folders = [name for name in ROOT_LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         self._copied = copied_folders(self._python, folders)
+        if self._builder.mapped and os.path.isdir(DPKG):
+            # Without it what the host's root owns can't be changed, and nothing be installed.
+            self._copied.append(DPKG)
         self._check_copied()
         self._disk.start()
         self._reserve.start()
@@ -200,8 +204,7 @@ class LocalRuntime:
             channel = await self._fork_agent(spec)
             pidfd, mounts = await self._builder.build(plan, user, room.hold)
             try:
-                # Its first process ends when everything else in the room has.
-                room.watch(pidfd)
+                room.stands(pidfd, user)
                 entry, fds = plan.entry, [pidfd, *mounts]
                 if (group := room.group) is not None:
                     oom = [group.oom] if group.oom >= 0 else []

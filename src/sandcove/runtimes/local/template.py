@@ -13,11 +13,13 @@ import shutil
 import stat
 from pathlib import Path
 
+from sandcove.runtimes.local.network import RESOLVER
+from sandcove.runtimes.local.packages import apt_files, system_users
 from sandcove.runtimes.local.plan import ROOT_LINKS
 
 __all__ = ["make_etc", "make_root"]
 
-_VERSION = "2"
+_VERSION = "3"
 _FOLDERS = {
     "dev": 0o755,
     "etc": 0o755,
@@ -42,7 +44,7 @@ _FILES = {
     "passwd": "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "group": "root:x:0:\nnogroup:x:65534:\n",
     "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-    "resolv.conf": "# A sandbox has no network but its own loopback.\n",
+    "resolv.conf": f"# There is a way to it where the egress is unfiltered.\nnameserver {RESOLVER}\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
     "shells": "/bin/sh\n/bin/bash\n",
     "profile": "[ -f ~/.profile ] && . ~/.profile\n",
@@ -50,7 +52,10 @@ _FILES = {
 _FROM_HOST = (
     "alternatives",
     "ca-certificates.conf",
+    "debconf.conf",
     "debian_version",
+    "dpkg/origins",
+    "dpkg/shlibs.default",
     "fonts",
     "inputrc",
     "ld.so.cache",
@@ -101,7 +106,8 @@ def make_etc(templates: Path) -> Path:
     sources = [etc / name for name in _FROM_HOST if (etc / name).exists()]
     for pattern in _FROM_HOST_PATTERNS:
         sources += sorted(etc.glob(pattern))
-    digest = hashlib.sha256(_VERSION.encode() + _NODE_PROXY.read_bytes())
+    files = _files()
+    digest = hashlib.sha256(_VERSION.encode() + repr(files).encode())
     for source in sources:
         status = source.stat()
         digest.update(f"{source} {status.st_mtime_ns} {status.st_size}\n".encode())
@@ -111,20 +117,26 @@ def make_etc(templates: Path) -> Path:
             shutil.rmtree(other, ignore_errors=True)
     if not place.exists():
         new = templates / "new"
-        _fill(new, sources)
+        _fill(new, files, sources)
         os.rename(new, place)
     return place
 
 
-def _fill(layer: Path, sources: list[Path]) -> None:
+def _files() -> dict[str, str]:
+    """The texts below `/etc` that are not the host's; one that begins with ``#!`` is a program."""
+    files = {name: text + (system_users(name) if name in ("passwd", "group") else "") for name, text in _FILES.items()}
+    files["sandcove/proxy.cjs"] = _NODE_PROXY.read_text()
+    release = Path("/etc/os-release")
+    return files | apt_files(release.read_text() if release.exists() else "")
+
+
+def _fill(layer: Path, files: dict[str, str], sources: list[Path]) -> None:
     layer.mkdir(mode=0o755)
-    for name, text in _FILES.items():
-        (layer / name).write_text(text)
-        (layer / name).chmod(0o644)
-    (layer / "sandcove").mkdir(mode=0o755)
-    proxy = layer / "sandcove" / "proxy.cjs"
-    proxy.write_bytes(_NODE_PROXY.read_bytes())
-    proxy.chmod(0o644)
+    for name, text in files.items():
+        path = layer / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
     for source in sources:
         target = layer / source.relative_to("/etc")
         target.parent.mkdir(parents=True, exist_ok=True)

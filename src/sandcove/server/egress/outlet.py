@@ -153,7 +153,7 @@ class Outlet:
     @property
     def any_host(self) -> bool:
         """Every host is allowed, on some port."""
-        return "public" in self._policy.words and "public" in self._common.ceiling.words
+        return self._policy.any_host and self._common.ceiling.any_host
 
     def refusal(self, host: str, port: int) -> str | None:
         """Why a connection is not allowed, whatever the host's addresses are; None if it is."""

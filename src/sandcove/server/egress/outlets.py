@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import socket
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sandcove.errors import ForbiddenError
+from sandcove.errors import ForbiddenError, HostUnsupportedError
+from sandcove.runtimes.base import Room
 from sandcove.server.audit import Audit
 from sandcove.server.egress.addresses import Addresses, parse_exempt
 from sandcove.server.egress.authority import Authority
@@ -27,6 +28,9 @@ class Granted(NamedTuple):
 
     env: dict[str, str | None]
     certificate: str | None
+
+
+_log = logging.getLogger("sandcove.egress")
 
 
 class Outlets:
@@ -77,17 +81,37 @@ class Outlets:
             )
         return policy
 
-    def open(self, uid: str, tenant: str, name: str, words: list[str], listener: socket.socket) -> None:
-        """A sandbox runs; `listener`, which is owned from here on, listens inside."""
+    async def open(self, uid: str, tenant: str, name: str, words: list[str], room: Room) -> str | None:
+        """A sandbox runs, in this room; gives what it lacks of its egress, for people."""
+        policy = parse_egress(words)
         trail = self._trails.get(uid)
         if trail is None:
             who = {"tenant": tenant, "sandbox": name}
             trail = self._trails[uid] = Trail(self._file, who, self.counts)
         self.close(uid)
-        self._open[uid] = Outlet(self._common, parse_egress(words), trail, listener, self.secrets.of(uid))
+        self._open[uid] = Outlet(self._common, policy, trail, room.way_out(), self.secrets.of(uid))
+        if policy.unfiltered:
+            try:
+                await self._set_network(room, policy)
+            except HostUnsupportedError as error:
+                # It must wake nevertheless: else nobody could change its egress.
+                _log.warning("sandbox %s has no network: %s", uid, error)
+                return f"it has no network: {error.message}"
+            except BaseException:
+                # The caller has left.
+                self.close(uid)
+                await room.end()
+                raise
+        return None
 
-    def change(self, uid: str, policy: Policy) -> None:
-        """What a sandbox may reach has changed; connections that are not allowed any more are cut."""
+    async def change(self, uid: str, policy: Policy, room: Room | None) -> None:
+        """What a sandbox may reach has changed; connections that are not allowed any more are cut.
+
+        Raises:
+            HostUnsupportedError: it can't have the network that it shall have. Nothing has changed then.
+        """
+        if room is not None:
+            await self._set_network(room, policy)
         if uid in self._open:
             self._open[uid].change(policy)
 
@@ -106,6 +130,10 @@ class Outlets:
             self._open[uid].set_secrets(after)
         env = {name: after.kept[name].placeholder if name in after.kept else None for name in changes}
         return Granted(env, Authority(after.authority).certificate if after.authority else None)
+
+    async def _set_network(self, room: Room, policy: Policy) -> None:
+        """The operator may have lowered the ceiling since this policy was given."""
+        await room.set_network(unfiltered=policy.unfiltered and self._ceiling.unfiltered)
 
     def close(self, uid: str) -> None:
         """A sandbox runs no more."""

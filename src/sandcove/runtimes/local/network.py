@@ -1,0 +1,191 @@
+"""The machine's own network in a room, which no policy filters: by `pasta`, a program of the operator's.
+
+It copies addresses and routes of the host to a device in the room, and opens the host's sockets for what is sent there:
+TCP, UDP and echoes, by IPv4 and IPv6. It runs as the room's root, who is nobody on the host where the server is root,
+and sees neither processes nor files of the room. Nothing listens on the host for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sandcove.errors import HostUnsupportedError
+
+__all__ = ["RESOLVER", "RoomNetwork", "find_pasta", "has_resolver", "pasta_arguments", "pasta_found"]
+
+RESOLVER = "169.254.1.1"
+"""Where a room finds the host's resolver of names, if it has a network: no other host has this address."""
+_INSTALL = "install pasta (the package `passt` of Debian, Ubuntu, Fedora and others)"
+TIMEOUT = 20.0
+"""Seconds until the network must stand."""
+_ENTER = Path(__file__).with_name("enter_network.py")
+
+
+def find_pasta() -> str | None:
+    """Its path, if it is installed."""
+    return shutil.which("pasta")
+
+
+def pasta_found() -> str:
+    """Whether sandboxes can have the machine's own network, for people."""
+    found = find_pasta()
+    return f"by {found}, where egress_ceiling allows it" if found else f"can't be had; for it, {_INSTALL}"
+
+
+def has_resolver(text: str) -> bool:
+    """Whether a ``resolv.conf`` names a resolver by its IPv4 address."""
+    words = (line.split() for line in text.splitlines())
+    return any(
+        len(line) > 1 and line[0] == "nameserver" and line[1].count(".") == 3 and ":" not in line[1] for line in words
+    )
+
+
+def pasta_arguments(pid: int, *, resolver: bool) -> list[str]:
+    """What pasta is told for the room that a process is in: no ports, neither in nor out to the host's loopback.
+
+    Args:
+        resolver: the host has one, which pasta finds by itself. Told of it, some versions don't use it for this.
+    """
+    names = ["--dns-forward", RESOLVER] if resolver else []
+    return [
+        "--foreground",
+        "--quiet",
+        "--config-net",
+        "--no-map-gw",
+        *("--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none"),
+        *("--ns-ifname", "outside"),
+        *names,
+        *("--pid", "/dev/stdout"),
+        "--netns-only",
+        *("--netns", f"/proc/{pid}/ns/net"),
+    ]
+
+
+class RoomNetwork:
+    """That of one room, off at first.
+
+    Args:
+        pid: a process of the room's.
+        user: the host's id of the room's root.
+        watch: is given a pidfd of each process that runs for it; owned from then on.
+        ended: called when it has gone off.
+    """
+
+    def __init__(self, pid: int, user: int, watch: Callable[[int], None], ended: Callable[[], None]) -> None:
+        self._pid = pid
+        self._user = user
+        self._watch = watch
+        self._ended = ended
+        self._process: subprocess.Popen[bytes] | None = None
+        self._gone: asyncio.Future[None] | None = None
+
+    @property
+    def on(self) -> bool:
+        return self._process is not None
+
+    async def turn_on(self) -> None:
+        """Returns when the device is there.
+
+        Raises:
+            HostUnsupportedError: it can't be had; nothing of it is left.
+        """
+        program = find_pasta()
+        if program is None:
+            raise HostUnsupportedError(f"egress 'unfiltered' needs pasta, which the server does not find; {_INSTALL}")
+        resolver = False
+        with contextlib.suppress(OSError):
+            resolver = has_resolver(Path("/etc/resolv.conf").read_text())
+        reads: list[int] = []
+        try:
+            self._spawn([program, *pasta_arguments(self._pid, resolver=resolver)], reads)
+            ready, errors = reads
+            async with asyncio.timeout(TIMEOUT):
+                if await _read(ready):
+                    return
+                said = (await _read(errors)).decode(errors="replace")
+            why = [line for line in said.splitlines() if line and "to syslog" not in line]
+            told = " ".join(why[-2:]) or "it just ended"
+            if "tun" in told:
+                told += "; the server's user must be able to open /dev/net/tun"
+            raise HostUnsupportedError(f"pasta gave the sandbox no network: {told}")
+        except BaseException as error:
+            await self.turn_off()
+            if isinstance(error, TimeoutError | OSError):
+                raise HostUnsupportedError(f"pasta gave the sandbox no network: {str(error) or 'it hangs'}") from None
+            raise
+        finally:
+            for fd in reads:
+                os.close(fd)
+
+    def _spawn(self, command: list[str], reads: list[int]) -> None:
+        loop = asyncio.get_running_loop()
+        user_namespace = os.open(f"/proc/{self._pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        told: list[int] = []
+        try:
+            for _ in range(2):
+                read, write = os.pipe2(os.O_CLOEXEC)
+                reads.append(read)
+                told.append(write)
+            # Pasta opens it by its path.
+            os.fchown(told[0], self._user, -1)
+            process = subprocess.Popen(
+                [sys.executable, "-IS", str(_ENTER), str(user_namespace), str(os.getpid()), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=told[0],
+                stderr=told[1],
+                pass_fds=(user_namespace,),
+                cwd="/",
+                env={},
+            )
+        finally:
+            for fd in (user_namespace, *told):
+                os.close(fd)
+        self._process = process
+        self._gone = loop.create_future()
+        self._watch(os.pidfd_open(process.pid))
+        end = os.pidfd_open(process.pid)
+        loop.add_reader(end, self._on_end, end)
+
+    def _on_end(self, pidfd: int) -> None:
+        assert self._process is not None and self._gone is not None
+        asyncio.get_running_loop().remove_reader(pidfd)
+        os.close(pidfd)
+        self._process.wait()
+        self._process = None
+        self._gone.set_result(None)
+        self._ended()
+
+    def kill(self) -> None:
+        """It goes off, at once."""
+        if self._process is not None:
+            self._process.kill()
+
+    async def turn_off(self) -> None:
+        """Returns when the device is gone."""
+        self.kill()
+        if self._process is not None and self._gone is not None:
+            await asyncio.shield(self._gone)
+
+
+async def _read(fd: int) -> bytes:
+    """What a pipe has next; empty at its end."""
+    loop = asyncio.get_running_loop()
+    readable: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(fd, _set, readable)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(fd)
+    return os.read(fd, 65536)
+
+
+def _set(readable: asyncio.Future[None]) -> None:
+    if not readable.done():
+        readable.set_result(None)
