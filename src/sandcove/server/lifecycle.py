@@ -189,9 +189,9 @@ class Sandboxes:
                     await set_env(sandbox.socket, spec.env)
                 if secrets_:
                     await hand_over(sandbox, grant(self.outlets, sandbox, secrets_, egress))
-                if not created:
-                    if spec.limits is not None:
-                        self.set_limits(sandbox, spec.limits, limits)
+                if spec.limits is not None and not created:
+                    self.set_limits(sandbox, spec.limits, limits)
+                if not created or (egress is not None and egress.unfiltered):
                     await self._change(sandbox, spec, egress)
             except BaseException as error:
                 if isinstance(error, SandboxNotFoundError) and sandbox.state is State.DESTROYING:
