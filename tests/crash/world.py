@@ -224,7 +224,8 @@ class World:
         """What holds when the server has ended as it was told to."""
         assert processes.all_gone(self.home, within=10) == {}
         assert self.groups() == []
-        assert list((self.home / "run").iterdir()) == list((self.home / "spare").iterdir()) == []
+        left = [path for name in ("run", "spare") for path in (self.home / name).iterdir()]
+        assert left == [], self.log()
         assert not self.socket.exists()
 
     def check(self) -> None:

@@ -10,6 +10,7 @@ text of ours, and it is gone before the first fork.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -81,7 +82,7 @@ def warm_up(agent: Agent, listener: Listener, env: dict[str, str], place: Path |
     """Serves the commonest calls to itself a few times, on a loop that is closed again.
 
     Args:
-        place: has what is being deleted; meanwhile a folder that is locked, so who finds it knows if this was killed.
+        place: has what is being deleted, and a folder of this one's meanwhile: it is locked, so who empties it waits.
     """
     init = _HostInit()
 
@@ -103,11 +104,13 @@ def warm_up(agent: Agent, listener: Listener, env: dict[str, str], place: Path |
             await sessions.take("default").end()
 
     before = os.getcwd()
-    with tempfile.TemporaryDirectory(prefix="sandcove-", dir=place) as folder:
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(lock, fcntl.LOCK_SH)
+    with contextlib.ExitStack() as stack:
+        if place is not None:
+            lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sandcove-", dir=place))
         run(lambda: serve(Path(folder)))
-    os.close(lock)
     os.chdir(before)
     for pid in init.pids:
         os.kill(pid, signal.SIGKILL)

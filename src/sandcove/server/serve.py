@@ -50,6 +50,8 @@ __all__ = ["serve"]
 
 LAST_WORDS = 2.0
 """Seconds that calls have to end when their sandboxes have."""
+TRASH_LOCKED = 0.2
+"""Seconds until it is looked again whether a zygote has got ready."""
 
 _log = logging.getLogger("sandcove.server")
 
@@ -160,7 +162,7 @@ async def _serve(
             tasks = [
                 group.create_task(reap(sandboxes)),
                 group.create_task(end_lives(sandboxes)),
-                group.create_task(asyncio.to_thread(_empty_trash, home.trash)),
+                group.create_task(_empty_trash(home.trash)),
             ]
             if auto and settings.idle_stop > 0:
                 idle = _stop_when_idle(server, sandboxes, listeners, previews.ports, settings.idle_stop)
@@ -236,16 +238,25 @@ def _bind(path: Path) -> socket.socket:
     return listener
 
 
-def _empty_trash(trash: Path) -> None:
-    for entry in trash.iterdir():
-        try:
-            fd = os.open(entry, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+async def _empty_trash(trash: Path) -> None:
+    """Deletes what is there now, but not what a zygote works in while it gets ready: it has locked the trash."""
+    lock = os.open(trash, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while True:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            finally:
-                os.close(fd)
-            delete_tree(entry)
-        except BlockingIOError:
-            pass  # a zygote that gets ready is at work in there
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(TRASH_LOCKED)
+        left = list(trash.iterdir())
+    finally:
+        os.close(lock)
+    await asyncio.to_thread(_delete_all, left)
+
+
+def _delete_all(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            delete_tree(folder)
         except OSError as error:
-            _log.warning("%s could not be deleted: %s", entry, error)
+            _log.warning("%s could not be deleted: %s", folder, error)

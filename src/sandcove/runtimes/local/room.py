@@ -166,6 +166,7 @@ class LocalRoom:
             await self.end()
             sweep(str(self.spec.folder), os.getpid())
         elif not self.ended.done():
+            self.spec.socket.unlink(missing_ok=True)
             self.ended.set_result("it did not open")
 
     def hold(self, process: subprocess.Popen[bytes], hold_fd: int) -> None:
