@@ -87,7 +87,7 @@ class Builder:
     def forget(self, root: Path) -> None:
         """The sandbox with this root folder is going to be deleted: its user ids are free."""
         with contextlib.suppress(FileNotFoundError):
-            self._identities.give_back(os.lstat(root).st_uid)
+            self._identities.give_back(self._identities.of(root))
 
     async def make_folders(self, plan: RoomPlan) -> int:
         """Makes what is missing and what mounts need; gives the host's id of the room's root.
@@ -125,7 +125,7 @@ class Builder:
                 made.append(path)
         if not self.mapped:
             return os.geteuid()
-        owner = self._identities.take() if is_new else os.lstat(plan.root).st_uid
+        owner = self._identities.take() if is_new else self._identities.of(Path(plan.root))
         if owner == 0:
             # An older version made it, when the room's root was the server's user.
             owner = self._identities.take()

@@ -53,7 +53,16 @@ class Identities:
     def note(self, root: Path) -> None:
         """A sandbox's root folder is there already; its range is taken."""
         with contextlib.suppress(OSError):
-            self._given.add(os.lstat(root).st_uid)
+            self._given.add(self.of(root))
+
+    def of(self, root: Path) -> int:
+        """The first id of the range that this root folder's owner is in: within it the sandbox's agent could change him.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        owner = os.lstat(root).st_uid
+        return owner if owner < _FIRST else owner - (owner - _FIRST) % _SIZE
 
     def take(self) -> int:
         """The first id of a range that no sandbox has; when all are given, of one that is shared."""
