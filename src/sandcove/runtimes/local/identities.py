@@ -56,7 +56,7 @@ class Identities:
             self._given.add(self.of(root))
 
     def of(self, root: Path) -> int:
-        """The first id of the range that this root folder's owner is in: within it the sandbox's agent could change him.
+        """The first id of the range that the owner of this root folder is in: within it the agent could change him.
 
         Raises:
             OSError: there is no such folder.
