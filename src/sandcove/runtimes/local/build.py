@@ -161,6 +161,7 @@ class Builder:
             arguments = [f"/proc/self/fd/{self._bwrap}", "bwrap", *arguments]
             program = f"/proc/self/fd/{self._launcher}"
             passed += [self._launcher, self._bwrap, *self._libraries]
+            os.write(hold, struct.pack("=I", user))
             env = {"LD_PRELOAD": ":".join(f"/proc/self/fd/{fd}" for fd in self._libraries)}
         try:
             process = subprocess.Popen(
@@ -182,8 +183,6 @@ class Builder:
                 os.close(fd)
         mounts: list[int] = []
         try:
-            if plan.mapped:
-                os.write(hold, struct.pack("=I", user))
             started(process, hold)
             async with asyncio.timeout(OPEN_TIMEOUT):
                 if plan.mapped:
