@@ -79,6 +79,7 @@ _DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 _PROC_READ_ONLY = ("acpi", "bus", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger")
 _PROC_HIDDEN = (
     "config.gz",
+    "interrupts",
     "iomem",
     "kallsyms",
     "kcore",
@@ -88,6 +89,7 @@ _PROC_HIDDEN = (
     "kpagecgroup",
     "kpagecount",
     "kpageflags",
+    "latency_stats",
     "sched_debug",
     "slabinfo",
     "timer_list",

@@ -133,6 +133,20 @@ def test_a_sandbox_of_an_older_version_gets_its_own_user(fresh_home: Path) -> No
 
 
 @NEEDS_ROOT
+def test_a_root_folder_that_was_given_away_does_not_move_the_range(fresh_home: Path) -> None:
+    """The agent may give its room's root to any user of the range: it must not reach into the next one by that."""
+    with Sandbox("moves") as sandbox:
+        owner = _host_user(sandbox)
+        sandbox.sleep()
+        root = fresh_home / "sandboxes" / "moves" / "root"
+        os.chown(root, owner + 65535, owner + 65535)
+        sandbox.wake()
+        assert _host_user(sandbox) == owner
+        assert _owners(fresh_home, sandbox) == {owner}
+        sandbox.destroy()
+
+
+@NEEDS_ROOT
 def test_owners_of_a_tree_deeper_than_the_stack_are_moved(tmp_path: Path) -> None:
     top = tmp_path / "top"
     top.mkdir()

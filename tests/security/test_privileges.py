@@ -52,6 +52,7 @@ FILES = {
     "/proc/kmsg": os.O_RDONLY,
     "/proc/kcore": os.O_RDONLY,
     "/proc/slabinfo": os.O_RDONLY,
+    "/proc/interrupts": os.O_RDONLY,
     "/dev/kmsg": os.O_RDONLY,
     "/dev/mem": os.O_RDONLY,
 }

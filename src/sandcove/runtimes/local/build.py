@@ -89,6 +89,10 @@ class Builder:
         """The sandbox with this owner is deleted: its user ids are free."""
         self._identities.give_back(owner)
 
+    def owner(self, root: Path) -> int:
+        """The first of the user ids of the sandbox with this root folder; 0 if it has none."""
+        return self._identities.of(root) if os.path.lexists(root) else 0
+
     async def make_folders(self, plan: RoomPlan) -> int:
         """Makes what is missing and what mounts need; gives the host's id of the room's root.
 
@@ -130,7 +134,7 @@ class Builder:
                 os.mkdir(path, 0o755)
         if not self.mapped:
             return os.geteuid()
-        owner = os.lstat(plan.root).st_uid
+        owner = self._identities.of(Path(plan.root))
         if owner == 0:
             owner = await self._move_all(plan)
         for path in folders:
@@ -164,7 +168,7 @@ class Builder:
         """Gives owners to a sandbox that an older version made, when the room's root was the server's user."""
         layers = plan.layers[0]
         # The owner of the layers' folder tells where a server that was killed meanwhile was moving them.
-        owner = os.lstat(layers).st_uid or self._identities.take()
+        owner = self._identities.of(Path(layers)) or self._identities.take()
         os.chown(layers, owner, owner)
         for folder in (layers, plan.root):
             await asyncio.to_thread(shift, folder, owner)
@@ -196,6 +200,7 @@ class Builder:
             arguments = [f"/proc/self/fd/{self._bwrap}", "bwrap", *arguments]
             program = f"/proc/self/fd/{self._launcher}"
             passed += [self._launcher, self._bwrap, *self._libraries]
+            os.write(hold, struct.pack("=I", user))
             env = {"LD_PRELOAD": ":".join(f"/proc/self/fd/{fd}" for fd in self._libraries)}
         try:
             process = subprocess.Popen(
@@ -217,8 +222,6 @@ class Builder:
                 os.close(fd)
         mounts: list[int] = []
         try:
-            if plan.mapped:
-                os.write(hold, struct.pack("=I", user))
             started(process, hold)
             async with asyncio.timeout(OPEN_TIMEOUT):
                 if plan.mapped:

@@ -63,7 +63,19 @@ class Identities:
     def note(self, folder: Path) -> None:
         """A sandbox's folder is there already; its range is taken."""
         with contextlib.suppress(OSError):
-            self._given.add(os.lstat(folder).st_uid)
+            self._given.add(self.of(folder))
+
+    def of(self, folder: Path) -> int:
+        """The first id of the range that the owner of this folder is in: within it the agent could change him.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        owner = os.lstat(folder).st_uid
+        for ids in self._ranges:
+            if ids.start <= owner < ids[-1] + ids.step:
+                return owner - (owner - ids.start) % ids.step
+        return owner
 
     def take(self) -> int:
         """The first id of a range that no sandbox has.

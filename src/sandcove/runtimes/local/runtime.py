@@ -261,7 +261,7 @@ class LocalRuntime:
         if not folder.exists():
             return
         root = folder / "root"
-        owner = os.lstat(root).st_uid if os.path.lexists(root) else 0
+        owner = self._builder.owner(root)
         place = self._home.trash / f"{folder.name}.{os.urandom(6).hex()}"
         os.rename(folder, place)
         try:

@@ -97,7 +97,8 @@ class Zygote:
             self._kind.module,
         ]
         # A library that lies beside the program is not found beside the copy.
-        env["LD_LIBRARY_PATH"] = str(sysconfig.get_config_var("LIBDIR") or "")
+        beside = Path(sys.executable).resolve().parents[1] / "lib"
+        env["LD_LIBRARY_PATH"] = f"{sysconfig.get_config_var('LIBDIR') or beside}:{beside}"
         with theirs:
             copy = linux.sealed_memfd("python", Path(sys.executable).read_bytes())
             try:
