@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 __all__ = ["check_answers", "exchange", "fuzzed", "mutated"]
 
-PATIENCE = 8.0
+PATIENCE = 20.0
 """Seconds in which a connection that is shut for writing must be at its end."""
 _MANY = int(os.environ.get("SANDCOVE_FUZZ", "0"))
 
