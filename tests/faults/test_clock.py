@@ -85,7 +85,7 @@ def test_a_clock_that_is_set_forward_ends_no_life(shifted: tuple[Tcp, SetClock])
         # The end of another life has all of them looked at.
         made = ask(sock, "POST", "/v1/sandboxes", {"id": "short", "timeToLive": 50})
         assert made.status == 201
-        until = time.monotonic() + 5
+        until = time.monotonic() + 20
         while ask(sock, "GET", "/v1/sandboxes/short").status != 404:
             assert time.monotonic() < until, "a life of 50 ms did not end"
         assert ask(sock, "GET", "/v1/sandboxes/lives").json["state"] == "running"
@@ -108,7 +108,7 @@ def test_a_clock_that_is_set_back_prolongs_no_life_key_or_token(shifted: tuple[T
             assert refused.status == 401 and "expired" in refused.json["error"]
     assert ask(sock, "POST", "/v1/sandboxes", {"id": "short", "timeToLive": 300}).status == 201
     set_clock(-2 * DAY)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 20
     while ask(sock, "GET", "/v1/sandboxes/short").status != 404:
         assert time.monotonic() < until, "a life of 300 ms did not end"
 
@@ -125,11 +125,11 @@ def test_sleep_limits_of_rates_and_calls_heed_the_clock_on_no_account(shifted: t
         set_clock(seconds)
         assert box.exec("echo on", timeout=5).stdout == "on\n"
         assert 429 in [server.ask("GET", "/v1/sandboxes", key).status for _ in range(30)]
-        until = time.monotonic() + 5
+        until = time.monotonic() + 20
         while server.ask("GET", "/v1/sandboxes", key).status == 429:
             assert time.monotonic() < until, "it never may again"
     assert told_time(server) < before  # it has heard of it
-    until = time.monotonic() + 10
+    until = time.monotonic() + 20
     while ask(sock, "GET", "/v1/sandboxes/sleeps").json["state"] != "asleep":
         assert time.monotonic() < until, "it does not sleep"
     assert ask(sock, "GET", "/v1/sandboxes/stays").json["state"] == "running"

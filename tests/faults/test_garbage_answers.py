@@ -150,7 +150,7 @@ def test_a_garbled_answer(recorded: dict[str, bytes], name: str, kind: str) -> N
                 call(box)
             except SandboxError:
                 pass
-            assert time.monotonic() - start < 10
+            assert time.monotonic() - start < 30
 
         few = FEW if CALLS[name][0] == "POST" and "execute" in CALLS[name][1] else FEWER
 

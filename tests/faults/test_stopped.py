@@ -71,11 +71,11 @@ def test_a_room_that_is_stopped_is_ended(served: Path) -> None:
             sleep = side_by_side.submit(timed, lambda: ask(sock, "POST", f"/v1/sandboxes/{boxes['all'].id}/sleep"))
             ends = [side_by_side.submit(timed, box.destroy) for who, box in boxes.items() if who != "all"]
             for _ in range(20):
-                assert timed(lambda: other.exec("echo on").stdout)[1] < 1
-            assert max(end.result(20)[1] for end in ends) < 5
-            answer, seconds = sleep.result(20)
+                assert timed(lambda: other.exec("echo on").stdout)[1] < 5
+            assert max(end.result(20)[1] for end in ends) < 15
+            answer, seconds = sleep.result(30)
             # 5 s for the agent to get ready, 2 s for the room to end by itself.
-            assert answer.json["state"] == "asleep" and seconds < 9
+            assert answer.json["state"] == "asleep" and seconds < 20
         assert boxes["all"].exec("echo on").stdout == "on\n"
         boxes["all"].destroy()
         assert os.listdir(served / "sandboxes") == [other.id]
@@ -89,7 +89,7 @@ def test_a_call_waits_for_an_agent_that_is_stopped_and_ends_when_that_goes_on(se
             assert ask(served / "server.sock", "GET", "/v1/sandboxes/waits").json["state"] == "running"
             with pytest.raises(TimeoutError):
                 waiting.result(0.3)
-        assert waiting.result(10) == "1\n"
+        assert waiting.result(30) == "1\n"
         box.destroy()
 
 
@@ -114,7 +114,7 @@ def test_zygotes_that_are_stopped_are_replaced(served: Path) -> None:
             create = side_by_side.submit(lambda: [Sandbox() for _ in range(2)][-1].exec("echo new").stdout)
             context = side_by_side.submit(lambda: box.create_code_context(language="python"))
             for _ in range(20):
-                assert timed(lambda: box.exec("echo on").stdout)[1] < 1
+                assert timed(lambda: box.exec("echo on").stdout)[1] < 5
             assert create.result(30) == "new\n"
             assert box.run_code("6 * 7", context=context.result(30)).text == "42"
         assert zygote_pid(served) != first
