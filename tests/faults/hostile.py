@@ -227,6 +227,15 @@ def _flood(sock: socket.socket) -> None:
     sock.sendall(_answer(b"%d" % sent))
 
 
+def _unasked(sock: socket.socket) -> None:
+    """A right answer; and when its connection is kept for later, more, which nobody has asked for."""
+    time.sleep(0.3)
+    sock.sendall(_answer(b"{}"))
+    time.sleep(0.3)
+    for _ in range(MOST // len(PIECE)):
+        sock.sendall(PIECE)
+
+
 def _request(sock: socket.socket) -> tuple[str, bytes] | None:
     data = b""
     while b"\r\n\r\n" not in data:
@@ -250,6 +259,7 @@ def _serve(sock: socket.socket) -> None:
         **SILENT,
         **WRONG,
         "flood": _flood,
+        "unasked": _unasked,
     }
     with sock, suppress(OSError):
         while request := _request(sock):

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 
 import pytest
@@ -117,6 +118,12 @@ def test_what_is_passed_instead_of_a_connection(server: Watched, kind: str) -> N
         assert answer is not None and answer.status == 502 and answer.json["code"] == "PORT_NOT_LISTENING"
         assert time.monotonic() - start < 20
     instead(server, "dial", "none")
+
+
+def test_answers_that_nobody_asked_for_are_not_kept(server: Watched) -> None:
+    with server.unharmed(BOUND), ThreadPoolExecutor(32) as side_by_side:
+        calls = [side_by_side.submit(call, server, "/v1/sandboxes/bad/api/do/unasked") for _ in range(32)]
+        assert all(answer is not None and answer.status == 200 for answer in (each.result() for each in calls))
 
 
 def test_messages_that_nobody_asked_for(server: Watched) -> None:

@@ -25,7 +25,7 @@ class AgentConnection(asyncio.Protocol):
 
     Attributes:
         parser: of the answers; its `reusable` says whether another request can follow.
-        on_lost: called when it has ended.
+        on_lost: called when it has ended; there while it is idle.
     """
 
     def __init__(self) -> None:
@@ -131,6 +131,10 @@ class AgentConnection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self.on_lost is not None:
+            # It is idle: nobody has asked for this.
+            self.close()
+            return
         self._arrived.append(data)
         self._held += len(data)
         if self._held >= HIGH_WATER and not self._paused:
