@@ -145,8 +145,9 @@ class Zygote:
             ServiceUnavailableError: the zygote could not be started.
         """
         await self.ready()
-        assert self._control is not None
         try:
+            if self._control is None:
+                raise BrokenPipeError("it ended as it got ready")
             socket.send_fds(self._control, [b"fork"], fds)
         except (BlockingIOError, OSError) as error:
             raise ServiceUnavailableError(f"the zygote does not answer ({error}); call again", retryAfter=1) from None
