@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -43,6 +44,17 @@ SET = """
 import sys
 for name, value in zip(sys.argv[1::2], sys.argv[2::2]):
     open("/proc/sys/" + name.replace(".", "/"), "w").write(value)
+"""
+
+
+REACH = """
+import socket, sys
+for _ in range(100):
+    try:
+        sys.exit(socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.2).close())
+    except OSError:
+        pass
+sys.exit(1)
 """
 
 
@@ -85,6 +97,10 @@ def ours() -> Iterator[str]:
         after.callback(started.kill)
         assert started.stdout is not None and started.stdout.readline() == "ready\n"
         after.callback(started.stdout.close)
+        # IPv6 takes a moment after a link is up.
+        subprocess.run(
+            ["ip", "netns", "exec", ours, sys.executable, "-c", REACH, WORLD_6, str(peer.TCP)], check=True, timeout=30
+        )
         yield ours
 
 
@@ -203,7 +219,14 @@ def test_pasta_is_nobody_on_the_host(box: Sandbox, ours: str) -> None:
     isolation = box.info().isolation
     assert isolation is not None
     (pid,) = pastas(ours)
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+
+    def status_of_pasta() -> dict[str, str]:
+        return dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+
+    end = time.monotonic() + 5
+    while status_of_pasta()["Seccomp"] != "2" and time.monotonic() < end:
+        pass  # it has said that it is ready a moment before
+    status = status_of_pasta()
     assert status["Uid"].split() == status["Gid"].split() == [isolation.host_user] * 4
     assert os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
     assert status["Seccomp"] == "2"

@@ -54,7 +54,9 @@ told["undelegated"] = cgroups.Cgroups.find(home).why
 write(top / "cgroup.subtree_control", "+hugetlb")
 try:
     stranger = os.posix_spawn("/bin/sleep", ["sleep", "60"], {}, setsid=True)
-    told["trial"] = cgroups.Cgroups.find(home, trial=True).version
+    trial = cgroups.Cgroups.find(home, trial=True)
+    told["trial"] = trial.version
+    trial.close()
     told["stayed"] = str(os.getpid()) in (ours / "cgroup.procs").read_text().split()
     groups = cgroups.Cgroups.find(home)
     told["version"], told["why"], told["controllers"] = groups.version, groups.why, list(groups.base)
@@ -77,8 +79,9 @@ try:
         os.waitpid(pid, 0)
     other = groups.make(ResourceLimits())
     told["gone"] = not folder.exists()
-    # The server is killed: the next one finds what it has left.
+    # The server ends before this room does: the next one finds what it has left.
     left = other.folders[0]
+    groups.close()
     again = cgroups.Cgroups.find(home)
     told["swept"] = not left.exists() and again.version == 2
     again.close()
