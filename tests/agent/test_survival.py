@@ -224,7 +224,7 @@ def test_a_shell_killed_between_two_commands_is_not_noticed(session: Session) ->
         session.exec("(read < /tmp/now; kill -9 $$) & true")
         session.exec("kept=2")
         # Whether the kill comes before, while or after this, what it says of its own end is true.
-        result = session.exec("echo go > /tmp/now; echo ran")
+        result = session.exec("echo go 1<> /tmp/now; echo ran")
         assert (result.exit_code, result.stdout) in [(0, "ran\n"), (137, ""), (137, "ran\n")]
         after = session.exec("echo $kept")
         assert (after.exit_code, after.stdout) in [(0, "2\n"), (137, ""), (137, "2\n")]

@@ -169,28 +169,36 @@ def test_at_a_few_steps(world: World, kept: Seen, number: int, few: list[tuple[s
         check(world, f"few-{at}", kept)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.skipif(not FULL, reason="SANDCOVE_STRESS=1 stops at all steps")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=ENDINGS)
-@pytest.mark.parametrize("transition", TRANSITIONS, ids=lambda transition: transition.name)
-def test_at_each_step(world: World, kept: Seen, transition: Transition, number: int) -> None:
-    if number == signal.SIGTERM and (transition.agent or transition.name == "stop"):
-        pytest.skip("it is the server that is told to stop, and once")
-    before, after = references(world, transition)
-    failures: list[str] = []
-    for at in itertools.count(1, STRIDE):
-        name = f"at-{at}"
-        try:
-            acknowledged, killed = crash(world, transition, name, at, number)
-            compare(transition, acknowledged, check(world, name, kept), before, after)
-        except (AssertionError, CutError, OSError) as error:
-            failures.append(f"step {at}: {error!r}")
-            if len(failures) == MOST_FAILURES:
+def whole() -> list[Any]:
+    """Every transition with both signals; but only the server is told to stop, and once."""
+    return [
+        pytest.param(number, transition, id=f"{transition.name}-{ending}")
+        for transition in TRANSITIONS
+        for number, ending in zip((signal.SIGKILL, signal.SIGTERM), ENDINGS, strict=True)
+        if number == signal.SIGKILL or not (transition.agent or transition.name == "stop")
+    ]
+
+
+if FULL:
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(3600)
+    @pytest.mark.parametrize(("number", "transition"), whole())
+    def test_at_each_step(world: World, kept: Seen, transition: Transition, number: int) -> None:
+        before, after = references(world, transition)
+        failures: list[str] = []
+        for at in itertools.count(1, STRIDE):
+            name = f"at-{at}"
+            try:
+                acknowledged, killed = crash(world, transition, name, at, number)
+                compare(transition, acknowledged, check(world, name, kept), before, after)
+            except (AssertionError, CutError, OSError) as error:
+                failures.append(f"step {at}: {error!r}")
+                if len(failures) == MOST_FAILURES:
+                    break
+                clear(world)
+                continue
+            print(at, end=" ", flush=True)
+            if not killed:
                 break
-            clear(world)
-            continue
-        print(at, end=" ", flush=True)
-        if not killed:
-            break
-    assert not failures, "\n\n".join(failures)
+        assert not failures, "\n\n".join(failures)

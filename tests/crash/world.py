@@ -299,7 +299,7 @@ def _expected(groups: list[str]) -> tuple[list[str], dict[str, int]]:
     rooms: dict[str, int] = {}
     for group in groups:
         path = Path(group)
-        if path.name in ("user", "agent"):
+        if path.name in ("user", "agent") or path.name.endswith("-agent"):
             continue
         if path.name.startswith("sandcove-") and path.name.count("-") == 1:
             base.append(group)

@@ -288,7 +288,7 @@ def _serve(sock: socket.socket) -> None:
                 sock.sendall(_answer(b'{"success": true}'))
 
 
-def preload() -> None:
+def preload(_: Path | None) -> None:
     """Nothing: what it needs is imported."""
 
 
