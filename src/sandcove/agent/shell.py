@@ -33,7 +33,7 @@ from sandcove.trees import delete_tree
 __all__ = ["Command", "Shell"]
 
 BASH = "/bin/bash"
-_DAMAGED = f"{BASH} ended while it started; is the sandbox's /usr damaged?"
+_DAMAGED = f"{BASH} ended while it started; is the sandbox's /usr damaged, or are its limits too low?"
 SETTLE_MS = 1000
 KEEP_AFTER = 0.2
 """Seconds after a command, if no other follows, that the state is written to disk."""
