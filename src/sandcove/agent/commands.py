@@ -17,10 +17,10 @@ from sandcove.agent.inputs import drop
 from sandcove.agent.sessions import Sessions
 from sandcove.agent.shell import Command
 from sandcove.agent.text import whole
-from sandcove.agent.waiting import settle
 from sandcove.asgi import disconnected
 from sandcove.calls import Json
 from sandcove.errors import ExecutionTimeoutError, FileSystemError, InvalidRequestError, SandboxError
+from sandcove.waiting import settle
 from sandcove.wire.clock import timestamp
 from sandcove.wire.models import Execute, ExecuteAnswer
 from sandcove.wire.names import check_command, check_env, check_path, check_timeout

@@ -26,8 +26,8 @@ from sandcove.agent.init_messages import (
     spawn_request,
 )
 from sandcove.agent.init_process import run
-from sandcove.agent.waiting import writable
 from sandcove.errors import ContainerNotReadyError, SandboxError
+from sandcove.waiting import writable
 
 __all__ = ["Exit", "Init"]
 

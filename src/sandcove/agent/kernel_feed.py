@@ -14,8 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from sandcove.agent.output import bytes_waiting, widen
-from sandcove.agent.waiting import readable
 from sandcove.kernels.messages import LONGEST_MESSAGE, Message, messages
+from sandcove.waiting import readable
 from sandcove.wire.code import CodeEvent
 from sandcove.wire.codec import decoder_of
 

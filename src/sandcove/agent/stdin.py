@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any
 
-from sandcove.agent.waiting import settle
+from sandcove.waiting import settle
 
 __all__ = ["Stdin"]
 

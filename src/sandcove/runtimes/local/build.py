@@ -24,6 +24,7 @@ from sandcove.runtimes.local.packages import DPKG, EMPTIED
 from sandcove.runtimes.local.plan import RoomPlan, bubblewrap_arguments
 from sandcove.runtimes.local.programs import open_holder, open_launcher
 from sandcove.runtimes.local.template import make_root
+from sandcove.waiting import read
 
 __all__ = ["OPEN_TIMEOUT", "Builder"]
 
@@ -189,7 +190,6 @@ class Builder:
         Raises:
             HostUnsupportedError, SandboxError.
         """
-        loop = asyncio.get_running_loop()
         info, info_write = os.pipe2(os.O_CLOEXEC)
         hold_read, hold = os.pipe2(os.O_CLOEXEC)
         up, up_write = os.pipe2(os.O_CLOEXEC)
@@ -225,13 +225,13 @@ class Builder:
             started(process, hold)
             async with asyncio.timeout(OPEN_TIMEOUT):
                 if plan.mapped:
-                    if not await _read(loop, up):
-                        raise _refusal(await _read(loop, errors))
+                    if not await read(up):
+                        raise _refusal(await read(errors))
                     mounts = self._map(process.pid, user, plan)
                     os.write(hold, b"/")
-                if not await _read(loop, up):
-                    raise _refusal(await _read(loop, errors))
-                pid = msgspec.json.decode(await _read(loop, info))["child-pid"]
+                if not await read(up):
+                    raise _refusal(await read(errors))
+                pid = msgspec.json.decode(await read(info))["child-pid"]
             return os.pidfd_open(pid), mounts
         except BaseException as error:
             for mount in mounts:
@@ -265,22 +265,6 @@ class Builder:
         finally:
             os.close(namespace)
         return mounts
-
-
-async def _read(loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
-    """What a pipe has next; empty at its end."""
-    readable: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, _set, readable)
-    try:
-        await readable
-    finally:
-        loop.remove_reader(fd)
-    return os.read(fd, 65536)
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _refusal(stderr: bytes) -> HostUnsupportedError:

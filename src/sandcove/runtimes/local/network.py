@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sandcove.errors import HostUnsupportedError
+from sandcove.waiting import read
 
 __all__ = ["RESOLVER", "RoomNetwork", "find_pasta", "has_resolver", "pasta_arguments", "pasta_found"]
 
@@ -107,9 +108,9 @@ class RoomNetwork:
             self._spawn([program, *pasta_arguments(self._pid, resolver=resolver)], reads)
             ready, errors = reads
             async with asyncio.timeout(TIMEOUT):
-                if await _read(ready):
+                if await read(ready):
                     return
-                said = (await _read(errors)).decode(errors="replace")
+                said = (await read(errors)).decode(errors="replace")
             why = [line for line in said.splitlines() if line and "to syslog" not in line]
             told = " ".join(why[-2:]) or "it just ended"
             if "tun" in told:
@@ -172,20 +173,3 @@ class RoomNetwork:
         self.kill()
         if self._process is not None and self._gone is not None:
             await asyncio.shield(self._gone)
-
-
-async def _read(fd: int) -> bytes:
-    """What a pipe has next; empty at its end."""
-    loop = asyncio.get_running_loop()
-    readable: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, _set, readable)
-    try:
-        await readable
-    finally:
-        loop.remove_reader(fd)
-    return os.read(fd, 65536)
-
-
-def _set(readable: asyncio.Future[None]) -> None:
-    if not readable.done():
-        readable.set_result(None)

@@ -12,6 +12,8 @@ import os
 import signal
 from collections.abc import Iterator
 
+from sandcove.waiting import readable
+
 __all__ = ["LONGEST_END", "end_rooms", "sweep"]
 
 LONGEST_END = 10.0
@@ -41,28 +43,19 @@ async def end_rooms(folder: str) -> None:
 
 
 async def _end(pid: int) -> None:
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
         return
-    loop.add_reader(pidfd, _set, ended)
     try:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         async with asyncio.timeout(LONGEST_END):
-            await ended
+            await readable(pidfd)
     except (PermissionError, TimeoutError) as error:
         _log.warning("process %d of a room of the server before has not ended: %r", pid, error)
     finally:
-        loop.remove_reader(pidfd)
         os.close(pidfd)
-
-
-def _set(ended: asyncio.Future[None]) -> None:
-    if not ended.done():
-        ended.set_result(None)
 
 
 def _processes(folder: str) -> Iterator[tuple[int, bytes, bytes]]:

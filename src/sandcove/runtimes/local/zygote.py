@@ -32,6 +32,7 @@ from pathlib import Path
 from sandcove import linux
 from sandcove.errors import SandboxError, ServiceUnavailableError
 from sandcove.runtimes.local.remains import sweep
+from sandcove.waiting import readable
 
 __all__ = ["AGENTS", "KERNELS", "Kind", "Zygote", "main", "receive"]
 
@@ -257,28 +258,17 @@ async def receive(channel: socket.socket, timeout: float) -> tuple[bytes, int | 
     Raises:
         SandboxError: none came within `timeout` seconds.
     """
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
             while True:
                 try:
                     data, fds = linux.receive_fds(channel, 4096, 1)
                 except BlockingIOError:
-                    came: asyncio.Future[None] = loop.create_future()
-                    loop.add_reader(channel.fileno(), _set, came)
-                    try:
-                        await came
-                    finally:
-                        loop.remove_reader(channel.fileno())
+                    await readable(channel.fileno())
                 else:
                     return data, fds[0] if fds else None
     except TimeoutError:
         raise SandboxError(f"the agent did not start within {timeout:g} s; is the machine overloaded?") from None
-
-
-def _set(came: asyncio.Future[None]) -> None:
-    if not came.done():
-        came.set_result(None)
 
 
 if __name__ == "__main__":

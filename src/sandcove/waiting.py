@@ -1,10 +1,17 @@
-"""Waiting for a descriptor."""
+"""Waiting for a descriptor in the event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 
-__all__ = ["readable", "settle", "writable"]
+__all__ = ["read", "readable", "settle", "writable"]
+
+
+async def read(pipe: int) -> bytes:
+    """What it has next; empty at its end."""
+    await readable(pipe)
+    return os.read(pipe, 65536)
 
 
 async def readable(fd: int) -> None:
