@@ -15,7 +15,7 @@ import sandcove
 
 SOURCE = Path(sandcove.__file__).parent
 
-BASE = {"errors", "home", "linux", "seccomp", "trees", "_version"}
+BASE = {"errors", "home", "linux", "seccomp", "trees", "waiting", "_version"}
 """Files at the top that every layer may use. They use nothing but each other."""
 
 WEB = {"asgi", "calls"}
