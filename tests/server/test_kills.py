@@ -72,6 +72,8 @@ def test_what_was_acknowledged_before_the_server_was_killed_is_there(served: Pat
         box.create_session(f"s{number}")
         box.write_file("/workspace/n", str(number))
         end(server_pid(served))
+        # Until then a call may still be answered by the old room.
+        assert processes.all_gone(served, within=10) == {}
         assert sooner_or_later(box, "cat /workspace/n; echo $N") == f"{number}{number}\n"
         assert f"s{number}" in box.list_sessions()
     box.destroy()
@@ -86,6 +88,7 @@ def test_a_variable_that_a_shell_has_heard_of_is_not_lost_before_its_state_is_ke
     # By its end the shell has the new value, and its state is not on the disk yet.
     assert box.exec("echo $N").stdout == "new\n"
     end(server_pid(served))
+    assert processes.all_gone(served, within=10) == {}
     assert sooner_or_later(box, "echo $N $M") == "new old\n"
     # What the shell does to it later counts.
     box.exec("N=newer")
