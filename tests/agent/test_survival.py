@@ -121,7 +121,7 @@ def test_state_is_kept_between_commands(prepared: Session) -> None:
         ("shopt -s extdebug compat31", 0),
         ("set -- a b c; shift; OPTIND=5", 0),
         ("coproc cat; true", 0),
-        ("true & disown", 0),
+        ("sleep 0.3 & disown", 0),
         ("mkdir -p $'/tmp/a\\nb'; cd $'/tmp/a\\nb'; cd /tmp", 0),
     ],
 )

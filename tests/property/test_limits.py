@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 from pathlib import Path
 
@@ -177,8 +178,14 @@ def test_a_nesting_too_deep_to_count_is_too_much(tmp_path: Path) -> None:
             os.chdir("d")
     finally:
         os.chdir(before)
-    assert measure(str(tree), [], 1 << 40, 0)[0] == TOO_MUCH
-    delete_tree(tree)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, limits[1]))
+        found = measure(str(tree), [], 1 << 40, 0)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        delete_tree(tree)
+    assert found == TOO_MUCH
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 90_000)), max_size=30))

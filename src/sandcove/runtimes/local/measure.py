@@ -11,12 +11,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import stat
 import sys
 
 __all__ = ["DEEPEST", "TOO_MUCH", "measure"]
 
-DEEPEST = 1000
+DEEPEST = 10_000
+"""Folders within each other; fewer where this process may not open as many."""
+_SPARED = 64
 TOO_MUCH = 2**60
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -28,6 +31,7 @@ def measure(folder: str, pids: list[int], most_bytes: int, most_files: int) -> t
     """
     size, files = _nameless(pids)
     # A folder is read to its end before those in it: so many descriptors are open as the tree is deep.
+    deepest = min(DEEPEST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARED)
     seen: set[int] = set()
     stack: list[tuple[int, list[str]]] = []
     try:
@@ -51,7 +55,7 @@ def measure(folder: str, pids: list[int], most_bytes: int, most_files: int) -> t
             if (most_bytes and size > most_bytes) or (most_files and files > most_files):
                 break
             if stat.S_ISDIR(status.st_mode):
-                if len(stack) >= DEEPEST:
+                if len(stack) >= deepest:
                     return TOO_MUCH, files
                 with contextlib.suppress(OSError):
                     stack.append(_read(name, fd))
@@ -85,6 +89,8 @@ def _nameless(pids: list[int]) -> tuple[int, int]:
 def main() -> None:
     """Answers one question."""
     os.nice(10)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         question = json.load(sys.stdin)
     except ValueError:
