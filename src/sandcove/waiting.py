@@ -1,11 +1,12 @@
-"""Waiting for a descriptor in the event loop."""
+"""Waiting for a descriptor, or a task's end, in the event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 
-__all__ = ["read", "readable", "settle", "writable"]
+__all__ = ["cancelled", "read", "readable", "settle", "writable"]
 
 
 async def read(pipe: int) -> bytes:
@@ -34,6 +35,14 @@ async def writable(fd: int) -> None:
         await ready
     finally:
         loop.remove_writer(fd)
+
+
+async def cancelled(task: asyncio.Task[None] | None) -> None:
+    """Cancels it, if there is one, and returns when it has ended."""
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def settle(future: asyncio.Future[None]) -> None:

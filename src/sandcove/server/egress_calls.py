@@ -11,7 +11,7 @@ from sandcove.server.lifecycle import UNNAMED, Sandbox, Sandboxes
 from sandcove.wire.egress_log import EgressLog, SetEgress
 from sandcove.wire.models import SandboxInfo
 
-__all__ = ["egress_routes"]
+__all__ = ["HasSandboxes", "egress_routes"]
 
 
 class HasSandboxes(Protocol):

@@ -9,29 +9,23 @@ from starlette.requests import Request
 from sandcove.calls import Call, Json
 from sandcove.errors import ConflictError, QuotaExceededError
 from sandcove.server.auth import caller_of
-from sandcove.server.lifecycle import UNNAMED, Sandbox, Sandboxes
+from sandcove.server.egress_calls import HasSandboxes
+from sandcove.server.lifecycle import UNNAMED
 from sandcove.server.quotas import Quotas
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
 from sandcove.wire.models import SandboxInfo
 
-__all__ = ["limit_routes"]
+__all__ = ["HasQuotas", "limit_routes"]
 
 
-class HasLimits(Protocol):
-    """The server, as far as these calls need it."""
+class HasQuotas(HasSandboxes, Protocol):
+    """The server, as far as calls need it that keep to the limits of the caller's key."""
 
-    sandboxes: Sandboxes
     quotas: Quotas
-
-    def named(self, http: Request) -> Sandbox:
-        """The sandbox that a request's path names."""
-
-    def shown(self, http: Request, sandbox: Sandbox) -> SandboxInfo:
-        """What the caller is told of a sandbox."""
 
 
 class _Calls:
-    def __init__(self, server: HasLimits) -> None:
+    def __init__(self, server: HasQuotas) -> None:
         self._server = server
 
     async def change(self, http: Request, wanted: ResourceLimits) -> Json[SandboxInfo]:
@@ -45,7 +39,7 @@ class _Calls:
         return Json(self._server.sandboxes.usage(self._server.named(http)))
 
 
-def limit_routes(server: HasLimits) -> list[Call]:
+def limit_routes(server: HasQuotas) -> list[Call]:
     """All of them."""
     calls = _Calls(server)
     return [

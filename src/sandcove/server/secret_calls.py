@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from starlette.requests import Request
 
 from sandcove.calls import Call, Json
@@ -16,26 +14,16 @@ from sandcove.errors import (
 )
 from sandcove.server.auth import caller_of
 from sandcove.server.grant import grant, hand_over
-from sandcove.server.lifecycle import UNNAMED, Sandbox, Sandboxes
-from sandcove.server.quotas import Quotas
+from sandcove.server.lifecycle import UNNAMED, Sandbox
+from sandcove.server.limit_calls import HasQuotas
 from sandcove.wire.secret_calls import SecretList, SetSecrets
 from sandcove.wire.secrets import check_secrets
 
 __all__ = ["secret_routes"]
 
 
-class HasSecrets(Protocol):
-    """The server, as far as these calls need it."""
-
-    sandboxes: Sandboxes
-    quotas: Quotas
-
-    def named(self, http: Request) -> Sandbox:
-        """The sandbox that a request's path names."""
-
-
 class _Calls:
-    def __init__(self, server: HasSecrets) -> None:
+    def __init__(self, server: HasQuotas) -> None:
         self._server = server
 
     async def change(self, http: Request, spec: SetSecrets) -> Json[SecretList]:
@@ -56,7 +44,7 @@ class _Calls:
         return SecretList(secrets=found, count=len(found))
 
 
-def secret_routes(server: HasSecrets) -> list[Call]:
+def secret_routes(server: HasQuotas) -> list[Call]:
     """All of them."""
     calls = _Calls(server)
     fails = [*UNNAMED, HostUnsupportedError, QuotaExceededError, ContainerNotReadyError, ConflictError, FileSystemError]

@@ -14,7 +14,7 @@ from sandcove.wire.names import check_env
 if TYPE_CHECKING:
     from sandcove.wire.egress import Policy
 
-__all__ = ["MAX_SECRETS", "Header", "Secret", "check_secrets", "hosts_of", "read_header"]
+__all__ = ["MAX_SECRETS", "Header", "Secret", "check_secrets", "hosts_of", "read_as", "read_header"]
 
 MAX_SECRETS = 64
 """Of one sandbox."""
@@ -83,6 +83,11 @@ class Header(NamedTuple):
     name: bytes
     before: bytes
     after: bytes
+
+
+def read_as(name: bytes) -> bytes:
+    """One header's name, in lower case, for all those that a gateway interface reads alike."""
+    return name.replace(b"_", b"-")
 
 
 def hosts_of(secret: Secret) -> Policy:

@@ -22,6 +22,7 @@ import msgspec
 
 from sandcove.runtimes.local import measure
 from sandcove.runtimes.local.room import LocalRoom
+from sandcove.waiting import cancelled
 
 __all__ = ["DiskWatch", "in_turn"]
 
@@ -63,10 +64,7 @@ class DiskWatch:
 
     async def close(self) -> None:
         """Ends that."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await cancelled(self._task)
 
     async def _watch(self) -> None:
         measured = (-1, -1)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sandcove.errors import ServiceUnavailableError
 from sandcove.runtimes.local.room import LocalRoom
+from sandcove.waiting import cancelled
 
 __all__ = ["Reserve"]
 
@@ -65,10 +66,7 @@ class Reserve:
 
     async def close(self) -> None:
         """Ends that."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await cancelled(self._task)
 
     def check(self) -> None:
         """Raises `ServiceUnavailableError` when no sandbox can be made, since the disk is nearly full."""
@@ -86,8 +84,7 @@ class Reserve:
     async def _watch(self) -> None:
         while True:
             free = self._free()
-            await asyncio.sleep(min(SELDOM, max(OFTEN, (free - self._size) / FASTEST)))
-            low = self._free() < self._size
+            low = free < self._size
             if low != self._low:
                 self._low = low
                 self._begun.clear()
@@ -95,6 +92,7 @@ class Reserve:
                 _log.warning("the disk has %s", "less free than the reserve" if low else "its reserve again")
             if low:
                 self._relieve()
+            await asyncio.sleep(min(SELDOM, max(OFTEN, (free - self._size) / FASTEST)))
 
     def _relieve(self) -> None:
         """Ends the rooms that write."""

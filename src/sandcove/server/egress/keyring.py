@@ -17,7 +17,7 @@ from sandcove.server.egress.asked import Onward
 from sandcove.server.preview.head import Headers, Request
 from sandcove.server.preview.rewrite import HOP_BY_HOP
 from sandcove.wire.egress import Policy
-from sandcove.wire.secrets import Header, Secret, hosts_of, read_header
+from sandcove.wire.secrets import Header, Secret, hosts_of, read_as, read_header
 
 __all__ = ["Grant", "Injected", "Keyring"]
 
@@ -109,7 +109,7 @@ class Injected(Onward):
             changes = [(grant.placeholder, grant.value), (grant.placeholder, _quoted(grant.value))]
             used = False
             if grant.header is not None:
-                headers = [field for field in headers if field[0].replace(b"_", b"-") != _alike(grant.header)]
+                headers = [field for field in headers if read_as(field[0]) != read_as(grant.header.name)]
                 added.append((grant.header.name, grant.header.before + grant.value + grant.header.after))
                 used = True
             else:
@@ -133,11 +133,6 @@ class Injected(Onward):
         for new, old in self._hidden:
             value = value.replace(new, old)
         return value
-
-
-def _alike(header: Header) -> bytes:
-    """What a gateway interface reads as the same name."""
-    return header.name.replace(b"_", b"-")
 
 
 def _quoted(value: bytes) -> bytes:

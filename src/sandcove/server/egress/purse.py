@@ -13,7 +13,7 @@ from sandcove.server.egress.authority import Authority
 from sandcove.server.egress.keyring import Grant, Keyring
 from sandcove.wire.egress import Policy
 from sandcove.wire.secret_calls import SecretInfo
-from sandcove.wire.secrets import MAX_SECRETS, Secret, hosts_of, read_header
+from sandcove.wire.secrets import MAX_SECRETS, Secret, hosts_of, read_as, read_header
 
 __all__ = ["NO_SECRETS", "Purse", "Secrets"]
 
@@ -117,7 +117,7 @@ def _check_headers(secrets_: Mapping[str, Secret]) -> None:
     for name, secret in secrets_.items():
         if secret.header is None:
             continue
-        header = read_header(secret.header).name.replace(b"_", b"-")
+        header = read_as(read_header(secret.header).name)
         for other, same, earlier in seen:
             alike = same == header and earlier.intercept_tls is secret.intercept_tls
             if alike and hosts_of(earlier).overlaps(hosts_of(secret)):
