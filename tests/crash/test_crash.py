@@ -9,8 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,17 +49,12 @@ pytestmark = [
 
 
 @pytest.fixture
-def world(fresh_home: Path) -> Iterator[World]:
-    world = World(fresh_home)
-    try:
-        world.launch()
-        assert world.wait_until_ready()
-        world.create("kept", env={"VALUE": "kept"}, labels={"a": "b"}, keepAlive=True)
-        world.run("kept", "echo kept > /workspace/kept")
-        world.box("kept", "POST", "/ports", {"port": 9000, "token": "keptkeptkeptkept"})
-        yield world
-    finally:
-        world.kill()
+def world(world: World) -> World:
+    """With a sandbox that nothing happens to."""
+    world.create("kept", env={"VALUE": "kept"}, labels={"a": "b"}, keepAlive=True)
+    world.run("kept", "echo kept > /workspace/kept")
+    world.box("kept", "POST", "/ports", {"port": 9000, "token": "keptkeptkeptkept"})
+    return world
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,17 +17,6 @@ import pytest
 from bench import processes
 from tests.crash.tracer import CAN_TRACE, Tracer
 from tests.crash.world import World, below, wait_for
-
-
-@pytest.fixture
-def world(fresh_home: Path) -> Iterator[World]:
-    world = World(fresh_home)
-    try:
-        world.launch()
-        assert world.wait_until_ready()
-        yield world
-    finally:
-        world.kill()
 
 
 def has_ended(pid: int, within: float) -> bool:

@@ -27,6 +27,7 @@ import sys
 import sysconfig
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sandcove import linux
@@ -100,19 +101,16 @@ class Zygote:
         # A library that lies beside the program is not found beside the copy.
         beside = Path(sys.executable).resolve().parents[1] / "lib"
         env["LD_LIBRARY_PATH"] = f"{sysconfig.get_config_var('LIBDIR') or beside}:{beside}"
+        copy = _program()
         with theirs:
-            copy = linux.sealed_memfd("python", Path(sys.executable).read_bytes())
-            try:
-                self._process = subprocess.Popen(
-                    arguments,
-                    executable=f"/proc/self/fd/{copy}",
-                    stdin=subprocess.DEVNULL,
-                    env=env,
-                    pass_fds=[theirs.fileno(), copy],
-                    cwd="/",
-                )
-            finally:
-                os.close(copy)
+            self._process = subprocess.Popen(
+                arguments,
+                executable=f"/proc/self/fd/{copy}",
+                stdin=subprocess.DEVNULL,
+                env=env,
+                pass_fds=[theirs.fileno(), copy],
+                cwd="/",
+            )
         # Not an argument: user code sees those of the process that it has as PID 1. What runs code of the user's does
         # not even know it.
         ours.send(b"%d %s" % (os.getpid(), os.fsencode(self._home)) if self._kind.sweeps else b"-")
@@ -212,6 +210,12 @@ class Zygote:
         if process is not None:
             process.kill()
             process.wait()
+
+
+@cache
+def _program() -> int:
+    """The copy of Python, which all zygotes of this process share: a descriptor that stays open as long as it runs."""
+    return linux.sealed_memfd("python", Path(sys.executable).read_bytes())
 
 
 # --- the process ----------------------------------------------------------------------------------------
