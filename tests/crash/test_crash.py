@@ -34,6 +34,7 @@ FEW = [
     ("start after a kill", "unlink run/"),
     ("start after a change of the host", "openat templates/new/group"),
     ("start after a change of the host", "rename token.secret.new"),
+    ("start with an older registry", "fdatasync registry.db-wal"),
 ]
 FEW_STOPS = [
     ("start", "mkdir spare/"),

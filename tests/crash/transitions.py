@@ -100,6 +100,7 @@ def of_schema_4(world: World, name: str) -> None:
     with contextlib.closing(sqlite3.connect(world.home / "registry.db", isolation_level=None)) as database:
         database.execute("alter table sandboxes drop column egress")
         database.execute("alter table sandboxes drop column limits")
+        database.execute("drop table secrets")
         database.execute("pragma user_version = 4")
 
 

@@ -102,23 +102,46 @@ def test_without_user_namespaces_it_says_so(capable: None, folder: Path) -> None
     assert not {"python", "bash", "tar", "folder"} & set(failed(report))
 
 
-def test_without_user_namespaces_no_sandbox_is_made(capable: None, folder: Path) -> None:
-    code = """
+TRIED = """
 import sandcove
 try:
     with sandcove.Sandbox() as box:
-        print("ran", box.exec("id").stdout)
+        print("ran", box.exec("id -u").stdout)
 except sandcove.HostUnsupportedError as error:
     print(error)
 """
+
+
+def tried(folder: Path, *command: str) -> str:
+    """What the SDK says where it may not be able to make a sandbox; nothing is left of it."""
     variables = {**os.environ, "SANDCOVE_HOME": str(folder / "home"), "SANDCOVE_IDLE_STOP": "0.2"}
-    command = forbidden(sys.executable, "-c", code)
     said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=variables).stdout
-    assert "user.max_user_namespaces" in said and "ran" not in said
     from bench import processes
 
     assert processes.all_gone(folder, within=10) == {}
     assert not list((folder / "home" / "sandboxes").iterdir())
+    return said
+
+
+def test_without_user_namespaces_no_sandbox_is_made(capable: None, folder: Path) -> None:
+    said = tried(folder, *forbidden(sys.executable, "-c", TRIED))
+    assert "user.max_user_namespaces" in said and "ran" not in said
+
+
+@root_only
+@pytest.mark.parametrize("lacking", [["SYS_ADMIN", "SYS_PTRACE"], ["SETPCAP"], []])
+def test_a_root_that_may_not_give_user_ids(capable: None, folder: Path, lacking: list[str]) -> None:
+    less = [
+        "setpriv",
+        "--bounding-set=" + ",".join(["+all", *(f"-{name.lower()}" for name in lacking)]),
+        sys.executable,
+    ]
+    said, remedies = tried(folder, *less, "-c", TRIED), failed(examined([*less, *DOCTOR]))
+    if lacking:
+        assert remedies.keys() == {"user ids"} and "ran" not in said
+        assert all(f"CAP_{name}" in remedies["user ids"] and f"CAP_{name}" in said for name in lacking)
+    else:
+        assert (said, remedies) == ("ran 0\n\n", {})
 
 
 REAL = """

