@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,8 @@ def test_processes_on_a_full_disk_run_and_tell_what_is_missing_of_their_output(s
     with Sandbox() as box:
         early = box.start_process("echo early; read; head -c 50000 /dev/zero; read; echo late")
         early.wait_for_log("early", 30)
+        while list((small / "trash").iterdir()):
+            time.sleep(0.01)  # a zygote that gets ready frees some of the disk when it is
         assert not box.exec("cat /dev/zero >/workspace/big").success
         early.write_stdin("\n")
         started = box.start_process("head -c 200000 /dev/zero; exit 3")
@@ -116,6 +121,27 @@ def test_what_was_half_destroyed_is_destroyed_at_the_next_start(served: Path) ->
     assert get_sandbox("stays").read_file("f") == "stays"
     assert not get_sandbox("goes").exists("f")
     assert not (served / "spare" / "old").exists()
+
+
+def test_what_is_destroyed_right_after_the_start_is_deleted_once(fresh_home: Path) -> None:
+    trash = fresh_home / "trash"
+    trash.mkdir()
+    lock = os.open(trash, os.O_RDONLY | os.O_DIRECTORY)
+    with ThreadPoolExecutor(1) as beside:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # as a zygote does that is still getting ready
+        box = get_sandbox("goes")
+        box.exec(
+            "for a in $(seq 300); do mkdir -p /workspace/$a/b; touch /workspace/$a/$(seq -s ' ' 40 | tr ' ' a); done"
+        )
+        destroyed = beside.submit(box.destroy)
+        while not list(trash.glob("goes.*")):
+            time.sleep(0.001)
+        os.close(lock)
+        destroyed.result(30)
+        while list(trash.iterdir()):
+            time.sleep(0.01)
+    log = (fresh_home / "server.log").read_text()
+    assert "could not be deleted" not in log, log
 
 
 def test_a_registry_of_another_version_is_refused(served: Path) -> None:

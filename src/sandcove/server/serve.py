@@ -141,6 +141,8 @@ async def _serve(
             loop.add_signal_handler(signal.SIGHUP, _reload, tls, settings)
         server.addresses = [url(sock, tls=tls is not None) for sock in sockets]
         await clear_up(home)
+        # What this server moves there it deletes where it moves it.
+        trash = list(home.trash.iterdir())
         await runtime.start()
         await sandboxes.restore()
         local = Listener(prepare(server.app, ApiConnection))
@@ -162,7 +164,7 @@ async def _serve(
             tasks = [
                 group.create_task(reap(sandboxes)),
                 group.create_task(end_lives(sandboxes)),
-                group.create_task(_empty_trash(home.trash)),
+                group.create_task(_empty_trash(home.trash, trash)),
             ]
             if auto and settings.idle_stop > 0:
                 idle = _stop_when_idle(server, sandboxes, listeners, previews.ports, settings.idle_stop)
@@ -238,8 +240,8 @@ def _bind(path: Path) -> socket.socket:
     return listener
 
 
-async def _empty_trash(trash: Path) -> None:
-    """Deletes what is there now, but not what a zygote works in while it gets ready: it has locked the trash."""
+async def _empty_trash(trash: Path, left: list[Path]) -> None:
+    """Deletes what is `left` there, but only when no zygote that gets ready works in it: that has locked the trash."""
     lock = os.open(trash, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         while True:
@@ -248,10 +250,9 @@ async def _empty_trash(trash: Path) -> None:
                 break
             except BlockingIOError:
                 await asyncio.sleep(TRASH_LOCKED)
-        left = list(trash.iterdir())
     finally:
         os.close(lock)
-    await asyncio.to_thread(_delete_all, left)
+    await asyncio.to_thread(_delete_all, [folder for folder in left if folder.exists()])
 
 
 def _delete_all(folders: list[Path]) -> None:

@@ -102,10 +102,12 @@ class DiskWatch:
                 while line := await process.stdout.readline():
                     name, size, files = msgspec.json.decode(line, type=tuple[str, int, int])
                     self._judge(waiting.pop(int(name)), size, files)
-        finally:
-            self._waiting = list(waiting.values())
+        except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            raise
+        finally:
+            self._waiting = list(waiting.values())
             await process.wait()
 
     def _most(self, room: LocalRoom) -> tuple[int, int]:
