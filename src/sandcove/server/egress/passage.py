@@ -10,6 +10,7 @@ from sandcove.server.egress.asked import Asked, Onward, parse
 from sandcove.server.egress.keyring import Injected
 from sandcove.server.egress.socks import DONE, FAILED, NOT_ALLOWED, SocksRefused, greeting, reply, wanted
 from sandcove.server.egress.tunnel import Tunnel
+from sandcove.server.preview.downstream import Downstream
 from sandcove.server.preview.exchange import Exchange
 from sandcove.server.preview.head import MAX_HEAD, Refused, looks_wrong
 from sandcove.server.preview.upstream import Upstream
@@ -26,13 +27,8 @@ __all__ = ["Denied", "Passage"]
 
 HEAD_TIMEOUT = 20.0
 """Seconds in which what is asked for must have been said."""
-KEPT = 60.0
-"""Seconds that a connection is kept without a request."""
 IDLE = 900.0
 """Seconds after which a tunnel or an answer through which nothing goes is cut."""
-LINGER = 2.0
-"""Seconds in which a program can read why its request is refused."""
-MOST_AHEAD = 64 * 1024
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
@@ -49,7 +45,7 @@ class Denied(Exception):  # noqa: N818 - a verdict; no user sees it as an except
         self.refused = refused
 
 
-class Passage(asyncio.Protocol):
+class Passage(Downstream, asyncio.Protocol):
     """One connection.
 
     Attributes:
@@ -58,25 +54,19 @@ class Passage(asyncio.Protocol):
         via: how requests are noted.
     """
 
+    kept = 60.0
     secure = False
     via = "http"
 
     def __init__(self, outlet: Outlet) -> None:
+        super().__init__()
         self.target: tuple[str, int] | None = None
         self._outlet = outlet
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport
-        self._buffer = bytearray()
         self._socks = 0
         """Of SOCKS5: 1, the greeting is over; 2, the request is."""
         self._asked: Asked | None = None
-        self._opening: asyncio.Task[None] | None = None
         self._entry: EgressEntry | None = None
-        self._exchange: Exchange | None = None
-        self._upstream: Upstream | None = None
         self._tunnel: Tunnel | None = None
-        self._full = self._clogged = self._ended = False
-        self._timer: asyncio.TimerHandle | None = None
         self._seen = 0
 
     # --- asyncio calls these ---
@@ -87,46 +77,16 @@ class Passage(asyncio.Protocol):
         self._outlet.passages.add(self)
         self._wait(HEAD_TIMEOUT)
 
-    def data_received(self, data: bytes) -> None:
-        if self._ended:
-            return
-        exchange = self._exchange
-        if exchange is not None and self._opening is None and exchange.wants:
-            self._count_sent(len(data))
-            data = exchange.feed(data)
-            if not data:
-                return
-        self._buffer += data
-        if self._asked is None:
-            self._next()
-        elif len(self._buffer) > MOST_AHEAD:
-            self._transport.pause_reading()
-
-    def eof_received(self) -> bool:
-        exchange = self._exchange
-        if exchange is not None and self._opening is None and exchange.caller_ended():
-            return True
-        self._transport.abort()
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._over()
 
-    def pause_writing(self) -> None:
-        self._clogged = True
-        if self._upstream is not None:
-            self._upstream.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._clogged = False
-        if self._upstream is not None:
-            self._upstream.transport.resume_reading()
-        self._go_on()
-
     # --- what it asks for ---
 
+    @property
+    def _busy(self) -> bool:
+        return self._asked is not None
+
     def _next(self) -> None:
-        """Takes what is asked for next out of the buffer, if it is whole."""
         if not self._buffer:
             return
         try:
@@ -283,7 +243,7 @@ class Passage(asyncio.Protocol):
         may_name = None
         if not is_address(asked.host) and not self._outlet.any_host:
             may_name = self._may_name
-        counts = (self._count_sent, self._count_received)
+        counts = (self._sent, self._received)
         tunnel = Tunnel(self._outlet.buffer, counts, may_name, self._tunnel_ended)
         tunnel.inner.connection_made(self._transport)
         try:
@@ -316,59 +276,11 @@ class Passage(asyncio.Protocol):
     # --- a request ---
 
     def _begin(self, upstream: Upstream) -> None:
-        self._upstream = upstream
-        exchange = self._exchange
-        assert exchange is not None
         self._wait(IDLE)
-        exchange.begin(upstream)
-        if self._buffer and exchange.wants:
-            data = bytes(self._buffer)
-            self._count_sent(len(data))
-            self._buffer.clear()
-            self._buffer += exchange.feed(data)
-        self._read()
-
-    # The exchange calls these.
-
-    def write(self, data: bytes) -> None:
-        self._count_received(len(data))
-        self._transport.write(data)
-        exchange = self._exchange
-        if exchange is not None and exchange.tunnel and self._buffer:
-            # It was sent ahead, before the host agreed to the other protocol.
-            ahead = bytes(self._buffer)
-            self._buffer.clear()
-            exchange.feed(ahead)
-
-    def end_writing(self) -> None:
-        self._transport.write_eof()
-
-    def on_full(self, *, full: bool) -> None:
-        self._full = full
-        self._read()
-
-    def finished(self, *, keep: bool) -> None:
-        self._exchange = self._asked = None
-        if self._upstream is not None:
-            self._upstream.idle_since = self._loop.time()
-            self._upstream.transport.resume_reading()
-        self._full = False
-        if not keep:
-            self._end()
-            return
-        self._wait(KEPT)
-        self._read()
-        if self._buffer:
-            self._loop.call_soon(self._go_on)
+        super()._begin(upstream)
 
     def failed(self, page: Page) -> None:
         self._answer(page.status, page.text)
-
-    def broken(self) -> None:
-        self.cut()
-
-    def again(self) -> None:
-        self._open()
 
     # --- ends ---
 
@@ -383,10 +295,6 @@ class Passage(asyncio.Protocol):
             self._tunnel.end(why)
         else:
             self._transport.abort()
-
-    def _go_on(self) -> None:
-        if not self._ended and self._asked is None:
-            self._next()
 
     def _malformed(self, via: str, reason: str) -> None:
         self._outlet.note("", 0, via, "refused", reason=reason)
@@ -403,63 +311,32 @@ class Passage(asyncio.Protocol):
         )
         self._end()
 
-    def _end(self) -> None:
-        """Closes when what was written has been read; until then what still comes is dropped."""
-        self._ended = True
-        self._exchange = None
-        self._drop_upstream()
-        self._transport.write_eof()
-        self._transport.resume_reading()
-        self._wait(LINGER)
+    def _leave(self) -> None:
+        super()._leave()
+        self._asked = None
 
     def _over(self) -> None:
-        """The connection is gone."""
-        self._ended = True
-        self._exchange = None
-        self._stop_waiting()
-        if self._opening is not None:
-            self._opening.cancel()
-        self._drop_upstream()
+        """The connection is gone, or another's."""
+        super().connection_lost(None)
         self._outlet.gone(self)
 
     def _drop_upstream(self) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.close()
+        super()._drop_upstream()
         entry, self._entry = self._entry, None
         if entry is not None:
             self._outlet.trail.end(entry)
 
-    def _count_sent(self, count: int) -> None:
+    def _sent(self, count: int) -> None:
         if self._entry is not None:
             self._entry.sent += count
             self._outlet.trail.count(sent=count)
 
-    def _count_received(self, count: int) -> None:
+    def _received(self, count: int) -> None:
         if self._entry is not None:
             self._entry.received += count
             self._outlet.trail.count(received=count)
 
-    def _read(self) -> None:
-        """Reads from the program, unless there is reason not to."""
-        if self._transport.is_closing():
-            return
-        if self._full or self._opening is not None or len(self._buffer) > MOST_AHEAD:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
-
-    def _wait(self, seconds: float) -> None:
-        self._stop_waiting()
-        self._timer = self._loop.call_later(seconds, self._late)
-
-    def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _late(self) -> None:
-        self._timer = None
         tunnel = self._tunnel
         if tunnel is not None:
             if tunnel.active:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from sandcove.errors import SandboxError
 from sandcove.server.egress.asked import Asked, parse_within
 from sandcove.server.egress.hello import WAIT, server_name
-from sandcove.server.egress.passage import HEAD_TIMEOUT, LINGER, Denied, Passage
+from sandcove.server.egress.passage import HEAD_TIMEOUT, Denied, Passage
 from sandcove.server.egress.tunnel import PIECES
+from sandcove.server.preview.downstream import LINGER
 from sandcove.server.preview.upstream import Upstream
 from sandcove.wire.egress import canonical_host, shown
 
@@ -191,7 +192,7 @@ class Within(Passage):
     def _end(self) -> None:
         """As without TLS; but that no more comes can't be said before the end."""
         self._ended = True
-        self._exchange = None
+        self._leave()
         self._drop_upstream()
         self._transport.resume_reading()
         self._wait(LINGER)
