@@ -126,7 +126,10 @@ class UnauthorizedError(SandboxError):
 
 
 class ForbiddenError(SandboxError):
-    """The key or sandbox token is good, but its scopes don't have this call."""
+    """The key or sandbox token is good, but its scopes don't have this call; or an egress is above `egress_ceiling`.
+
+    Too large a limit is an `InvalidRequestError` by the server's `max_limits`, a `QuotaExceededError` by the key's.
+    """
 
     code = "FORBIDDEN"
     status = 403

@@ -85,6 +85,9 @@ def test_sleep_and_wake(make_sandbox: MakeSandbox) -> None:
     box.exec("sleep 1000 &")
     assert box.sleep().state == "asleep"
     assert box.info().state == "asleep"
+    looker = get_sandbox("sleeper")
+    assert (looker.get_usage().memory, looker.get_egress_log(), looker.get_secrets()) == (None, [], [])
+    assert box.info().state == "asleep", "to look at it wakes it not"
     assert (box.read_file("note"), box.exec("echo $A; pgrep -x sleep").stdout) == ("kept", "kept\n")
     assert box.info().state == "running"
     box.sleep()

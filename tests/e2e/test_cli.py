@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from sandcove.server.config import SETTINGS
+
 COMMAND = str(Path(sys.executable).with_name("sandcove"))
 
 
@@ -188,6 +190,20 @@ def test_an_unknown_server_is_told_in_one_line(home: Path) -> None:
     done = subprocess.run(line, check=False, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("command", ["stop", "logs"])
+def test_what_is_the_local_server_s_is_not_asked_of_another(home: Path, command: str) -> None:
+    environment = os.environ | {"SANDCOVE_URL": "http://127.0.0.1:9", "SANDCOVE_API_KEY": "k"}
+    done = subprocess.run([COMMAND, command], check=False, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "by SANDCOVE_URL" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_help_of_serve_tells_every_setting() -> None:
+    told = subprocess.run([COMMAND, "serve", "--help"], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert all(setting.flag in told for setting in SETTINGS)
+    assert "--home" in told and "--config" in told
 
 
 def test_stop_and_the_next_call_starts_it_again(fresh_home: Path) -> None:

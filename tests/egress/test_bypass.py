@@ -183,7 +183,7 @@ def test_an_address_elsewhere(address: str) -> None:
         assert "egress_private" in proxy.entries[0].reason
 
     run(attempt)
-    assert Addresses(parse_exempt("0.0.0.0/0 [::/0]")).check(address, 80)
+    assert Addresses(parse_exempt("0.0.0.0/0 [::/0]"), own=lambda _: False).check(address, 80)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
@@ -196,6 +196,17 @@ def test_the_servers_own_address() -> None:
     assert not is_own("8.8.8.8")
     with pytest.raises(AddressRefused, match="server itself"):
         Addresses(own=lambda address: address == "8.8.8.8").check("8.8.8.8", 443)
+
+
+def test_a_network_that_the_operator_allows_does_not_open_the_server_in_it() -> None:
+    def allowed(exempt: str) -> Addresses:
+        return Addresses(parse_exempt(exempt), own=lambda address: address == "10.1.2.3")
+
+    assert allowed("10.0.0.0/8").check("10.1.2.4", 80)
+    for exempt in ("10.0.0.0/8", "10.1.2.3:443"):
+        with pytest.raises(AddressRefused):
+            allowed(exempt).check("10.1.2.3", 80)
+    assert allowed("10.0.0.0/8 10.1.2.3:80").check("10.1.2.3", 80)
 
 
 def test_a_name_that_changes_its_address() -> None:

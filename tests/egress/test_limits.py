@@ -126,6 +126,29 @@ def test_a_name_is_looked_up_once_for_all_and_remembered(monkeypatch: pytest.Mon
     run(attempt)
 
 
+def test_names_that_nobody_knows_leave_lookups_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(resolve, "PATIENCE", 0.05)
+
+    def names(name: str) -> list[str]:
+        assert name == "good.test" or go_on.wait(30)
+        return ["127.0.0.1"]
+
+    async def attempt() -> None:
+        resolver = Resolver(names)
+        for box in range(12):
+            for number in range(40):  # longer than anybody waits, and than there are threads
+                with pytest.raises(OSError, match=r"no name server|too many"):
+                    await resolver.addresses(f"{number}.{box}.test", box)
+            assert await resolver.addresses("good.test", "other") == ["127.0.0.1"]
+            resolver._known.clear()
+        running = threading.active_count()
+        assert 40 < running <= resolve.AT_ONCE + 5
+        go_on.set()
+
+    run(attempt)
+
+
 def test_the_next_address_is_tried_when_one_does_not_answer(host: Host) -> None:
     async def attempt() -> str:
         with await connect_to(["::1", "127.0.0.3", "127.0.0.1"], host.port) as sock:
@@ -150,6 +173,11 @@ def test_a_log_that_is_flooded_says_what_it_lacks() -> None:
     trail.begin(entry)
     assert lines[-1]["unwritten"] == 1001 - len(lines)
     assert trail.counts["refused"] == 1001
+    cut = EgressEntry(time="", host="a.test", port=443, via="connect", verdict="allowed")
+    trail.begin(cut)
+    cut.verdict = "refused"
+    trail.end(cut)
+    assert (trail.counts["allowed"], trail.counts["refused"]) == (1, 1002)
 
 
 @pytest.mark.parametrize(

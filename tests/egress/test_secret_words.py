@@ -45,6 +45,7 @@ WRONG = {
     "the same by another name": (Secret("s3cr", ["a.test"], "Content_Length: {secret}"), "connection"),
     "a header and the URL": (Secret("s3cr", ["a.test"], "X: {secret}", False, True), "in_url"),
     "no flag": (Secret("s3cr", ["a.test"], intercept_tls=1), "intercept_tls"),  # type: ignore[arg-type]
+    "for TLS, which it does not get into": (Secret("s3cr", ["b.test", "a.test:443"]), "intercept_tls"),
     "removal": (None, "NoneType"),
 }
 

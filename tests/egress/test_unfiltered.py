@@ -267,14 +267,20 @@ def test_it_ends_with_a_killed_server(home: Path, ours: str, start: list[str]) -
         sandbox.destroy()
 
 
-def test_it_wakes_also_where_pasta_is_gone(home: Path, start: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [("PATH", "/nowhere", "passt"), ("SANDCOVE_EGRESS_CEILING", "public", "egress_ceiling")],
+)
+def test_it_wakes_also_where_it_may_not_any_more(
+    home: Path, start: list[str], variable: str, value: str, why: str
+) -> None:
     with Sandbox("left", egress="unfiltered") as sandbox:
         subprocess.run([COMMAND, "stop"], check=True, capture_output=True, timeout=60)
-        subprocess.run(start, check=True, timeout=60, env={**os.environ, "PATH": str(tmp_path)})
+        subprocess.run(start, check=True, timeout=60, env={**os.environ, variable: value})
         try:
             assert sandbox.exec("echo lives").stdout == "lives\n"
             info = sandbox.info()
-            assert getattr(info.isolation, "network", "") == "loopback" and "passt" in (info.note or "")
+            assert getattr(info.isolation, "network", "") == "loopback" and why in (info.note or "")
             sandbox.set_egress("none")
             assert sandbox.info().egress == "none"
         finally:

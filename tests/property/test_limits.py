@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from sandcove.agent.log import LEAST as LEAST_LOG
 from sandcove.agent.log import Log, LogSpace
 from sandcove.errors import InvalidRequestError, QuotaExceededError
-from sandcove.runtimes.local.cgroups import parse_hierarchies
+from sandcove.runtimes.local.cgroups import Hierarchies, memory_here, parse_hierarchies
 from sandcove.runtimes.local.limits import confine_of, fits, mechanisms
 from sandcove.runtimes.local.measure import TOO_MUCH, measure
 from sandcove.server.limits import DEFAULTS, Bounds, parse
@@ -133,6 +135,27 @@ def test_groups_of_version_2_are_below_the_servers_own() -> None:
     assert parse_hierarchies("0::/docker/abc/in\n", part).own["pids"] == Path("/sys/fs/cgroup/in")
     assert parse_hierarchies("0::/docker/abcd\n", part).version == 0
     assert parse_hierarchies("0::/../other\n", mounts).version == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user has control groups only where they are delegated")
+def test_memory_is_what_the_control_groups_allow() -> None:
+    assert 0 < memory_here() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    hierarchies = Hierarchies.of_this_process()
+    own = hierarchies.own.get("memory")
+    limit = {1: "memory.limit_in_bytes", 2: "memory.max"}.get(hierarchies.version)
+    if own is None or limit is None:
+        pytest.skip("no control groups of memory are to be had here")
+    outer = own / f"sandcove-test-{os.getpid()}"
+    try:
+        (outer / "inner").mkdir(parents=True)
+        (outer / limit).write_text(str(1 << 30))
+        code = "from sandcove.server.limits import parse; print(parse('memory=50%').memory)"
+        enter = f'echo $$ > {outer}/inner/cgroup.procs && exec {sys.executable} -c "{code}"'
+        told = subprocess.run(["sh", "-c", enter], check=True, capture_output=True, text=True)
+        assert int(told.stdout) == 1 << 29
+    finally:
+        for folder in (outer / "inner", outer):
+            folder.rmdir()
 
 
 def test_what_no_group_holds_is_left_to_single_processes() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sandcove.runtimes.local.copied import copied_folders
 from sandcove.runtimes.local.plan import (
     ROOT_LINKS,
     HostPython,
     bubblewrap_arguments,
-    copied_folders,
     plan_room,
     search_path,
 )

@@ -209,6 +209,10 @@ def test_what_is_written_and_read_by_the_kernels_description(tmp_path: Path) -> 
     group.set(ResourceLimits(memory=0, cpus=0, processes=0))
     assert [(user / f"{name}.max").read_text()[:3] for name in ("memory", "cpu", "pids")] == ["max"] * 3
     (user / "memory.current").write_text("4096\n")
+    (user / "memory.reclaim").write_text("")
+    with pytest.raises(OSError, match="busy"):
+        group.set(ResourceLimits(memory=4000))
+    assert (user / "memory.reclaim").read_text() == "96" and (user / "memory.max").read_text()[:3] == "max"
     (user / "memory.peak").write_text("8192\n")
     (user / "pids.current").write_text("3\n")
     (user / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\nsystem_usec 2\n")

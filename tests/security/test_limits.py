@@ -170,11 +170,13 @@ def test_limits_outlast_sleep(home: Path) -> None:
     [
         ({"disk": "64m"}, "for n in 1 2 3 4; do head -c 50000000 /dev/zero >/workspace/$n; done"),
         ({"inodes": 2000}, "mkdir /workspace/d && cd /workspace/d && seq 9000 | xargs touch"),
+        ({"disk": "16m"}, "head -c 14m /dev/zero >/workspace/1; cp /workspace/1 /workspace/2"),
+        ({"inodes": 1000}, "mkdir /workspace/d && cd /workspace/d && seq 1200 | xargs touch"),
     ],
-    ids=["bytes", "files"],
+    ids=["bytes", "files", "few-bytes", "few-files"],
 )
 def test_a_full_disk_ends_the_room_and_can_be_mended(home: Path, limits: dict[str, str], fill: str) -> None:
-    sandbox = Sandbox(f"full-{next(iter(limits))}", limits=limits)
+    sandbox = Sandbox("full", limits=limits)
     try:
         # A look at the file system while it is filled takes the connection along.
         with pytest.raises(ContainerNotReadyError, match="ended during the call"):

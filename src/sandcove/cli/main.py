@@ -177,9 +177,9 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("-f", action="store_true", dest="follow", help="go on showing what comes")
 
     serve = command(
-        "serve", "server", "run the server in the foreground", usage="sandcove serve [--home DIR] [OPTIONS]"
-    )
-    serve.add_argument("--home", metavar="DIR", help="where it keeps sandboxes, instead of SANDCOVE_HOME")
+        "serve", "server", "run the server in the foreground", add_help=False
+    )  # the server's own parser knows its options, and tells them
+    serve.add_argument("--home", metavar="DIR")
 
     _keys(command("keys", "keys", "make, list and revoke the keys of callers over TCP"))
 

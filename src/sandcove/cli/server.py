@@ -31,6 +31,7 @@ def serve(options: Namespace) -> int:
 
 def stop(_: Namespace) -> int:
     """`sandcove stop`: returns when the server is gone."""
+    _only_local("is stopped there; `stop` stops the local one")
     server = client()
     try:
         server.stop()
@@ -43,6 +44,11 @@ def stop(_: Namespace) -> int:
             f"the server still runs {STOP_SECONDS} s after it was told to stop; its log is {home.server_log}"
         )
     return 0
+
+
+def _only_local(why: str) -> None:
+    if url := os.environ.get("SANDCOVE_URL"):
+        raise InvalidRequestError(f"the server at {url}, by SANDCOVE_URL, {why}")
 
 
 def _released(lock: Path) -> bool:
@@ -70,8 +76,7 @@ def _released(lock: Path) -> bool:
 
 def logs(options: Namespace) -> int:
     """`sandcove logs`."""
-    if url := os.environ.get("SANDCOVE_URL"):
-        raise InvalidRequestError(f"the log of the server at {url} is on its own machine; `logs` shows the local one's")
+    _only_local("has its log on its own machine; `logs` shows the local one's")
     log = Home.default().server_log
     if not log.exists():
         raise InvalidRequestError(f"there is no log yet at {log}: no server has run")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from sandcove.errors import InvalidRequestError, QuotaExceededError
+from sandcove.runtimes.local.cgroups import memory_here
 from sandcove.wire.keys import Limits
 from sandcove.wire.limits import NO_LIMITS, ResourceLimits, check_limits, combined, read_limits
 
@@ -28,8 +28,7 @@ def parse(text: str) -> ResourceLimits:
             continue
         percent = value.removesuffix("%")
         if name == "memory" and percent != value and percent.isascii() and percent.isdigit() and 0 < int(percent) < 101:
-            machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            pairs[name] = machine * int(percent) // 100
+            pairs[name] = memory_here() * int(percent) // 100
         else:
             pairs[name] = value
     try:

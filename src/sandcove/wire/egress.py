@@ -1,7 +1,7 @@
 """What a sandbox may reach: ``none``, ``public``, presets, and patterns of hosts. No I/O.
 
 An *egress* is a list of words. Each is a preset (``python``), or a host with an optional port: ``pypi.org`` (ports 80
-and 443), ``*.npmjs.org:443`` (what is below npmjs.org), ``localhost:8080``, ``[2001:db8::1]:*`` (every port), ``*:443``
+and 443), ``*.npmjs.org:443`` (what is below npmjs.org), ``mirror:8080``, ``[2001:db8::1]:*`` (every port), ``*:443``
 (every host). ``none`` and ``public``, which is ``*:*``, stand alone, and so does ``unfiltered``: the machine's own
 network besides, about which nobody decides.
 """
@@ -97,6 +97,10 @@ class Policy:
         return any(
             (pattern.ports is None or port in pattern.ports) and pattern.has_host(host) for pattern in self._patterns
         )
+
+    def names_port(self, port: int) -> bool:
+        """It allows connections to this port of some host, not only as one of all ports."""
+        return any(pattern.ports is not None and port in pattern.ports for pattern in self._patterns)
 
     def beyond(self, ceiling: Policy) -> list[str]:
         """What it allows that `ceiling` does not."""

@@ -63,6 +63,19 @@ class AsyncAgent:
                 self._route = self._route_to(client, await self._create(client))
             return self._route
 
+    async def known(self) -> AsyncClient:
+        """The server's client, once there is the sandbox; one that sleeps is not woken."""
+        client = await self.client()
+        if self._route is None:
+            try:
+                if self.id is not None:
+                    await client.info(self.id)
+                    return client
+            except SandboxNotFoundError:
+                pass
+            await self.ensure()
+        return client
+
     async def _create(self, client: AsyncClient) -> SandboxInfo:
         if not self._request.lease:
             # The holder of a token may not create its sandbox, which is there; a call wakes it.

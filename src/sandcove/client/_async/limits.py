@@ -18,7 +18,8 @@ class AsyncLimits:
     async def set_limits(self, limits: AnyLimits) -> SandboxInfo:
         """Changes what the sandbox may use at most, at once; what is left out stays as it is.
 
-        A limit of open files can be lowered at once; raised, it is in force when the sandbox next wakes.
+        What holds each process is lowered at once; raised, it is in force when the sandbox next wakes: the limit of
+        open files, the size of one file, and where no control group counts them memory and processes.
 
         Args:
             limits: `ResourceLimits`, or by name, such as ``{"memory": "2g"}``; 0: as much as it wants.
@@ -34,7 +35,6 @@ class AsyncLimits:
         return SandboxInfo.of(await client.set_limits(self._agent.id or "", wanted or NO_LIMITS))
 
     async def get_usage(self) -> ResourceUsage:
-        """What the sandbox uses now; does not wake it."""
-        await self._agent.ensure()
-        client = await self._agent.client()
+        """What the sandbox uses now, and nothing while it sleeps; does not wake it."""
+        client = await self._agent.known()
         return await client.usage(self._agent.id or "")

@@ -41,7 +41,6 @@ class AsyncSecrets:
         return [SecretInfo.of(each) for each in (await client.set_secrets(self._agent.id or "", request)).secrets]
 
     async def get_secrets(self) -> list[SecretInfo]:
-        """Its secrets, by name. What their values are is never told."""
-        await self._agent.ensure()
-        client = await self._agent.client()
+        """Its secrets, by name; does not wake it. What their values are is never told."""
+        client = await self._agent.known()
         return [SecretInfo.of(each) for each in (await client.secrets(self._agent.id or "")).secrets]

@@ -64,6 +64,19 @@ class Agent:
                 self._route = self._route_to(client, self._create(client))
             return self._route
 
+    def known(self) -> Client:
+        """The server's client, once there is the sandbox; one that sleeps is not woken."""
+        client = self.client()
+        if self._route is None:
+            try:
+                if self.id is not None:
+                    client.info(self.id)
+                    return client
+            except SandboxNotFoundError:
+                pass
+            self.ensure()
+        return client
+
     def _create(self, client: Client) -> SandboxInfo:
         if not self._request.lease:
             # The holder of a token may not create its sandbox, which is there; a call wakes it.

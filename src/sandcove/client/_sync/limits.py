@@ -19,7 +19,8 @@ class Limits:
     def set_limits(self, limits: AnyLimits) -> SandboxInfo:
         """Changes what the sandbox may use at most, at once; what is left out stays as it is.
 
-        A limit of open files can be lowered at once; raised, it is in force when the sandbox next wakes.
+        What holds each process is lowered at once; raised, it is in force when the sandbox next wakes: the limit of
+        open files, the size of one file, and where no control group counts them memory and processes.
 
         Args:
             limits: `ResourceLimits`, or by name, such as ``{"memory": "2g"}``; 0: as much as it wants.
@@ -35,7 +36,6 @@ class Limits:
         return SandboxInfo.of(client.set_limits(self._agent.id or "", wanted or NO_LIMITS))
 
     def get_usage(self) -> ResourceUsage:
-        """What the sandbox uses now; does not wake it."""
-        self._agent.ensure()
-        client = self._agent.client()
+        """What the sandbox uses now, and nothing while it sleeps; does not wake it."""
+        client = self._agent.known()
         return client.usage(self._agent.id or "")

@@ -42,7 +42,6 @@ class Secrets:
         return [SecretInfo.of(each) for each in (client.set_secrets(self._agent.id or "", request)).secrets]
 
     def get_secrets(self) -> list[SecretInfo]:
-        """Its secrets, by name. What their values are is never told."""
-        self._agent.ensure()
-        client = self._agent.client()
+        """Its secrets, by name; does not wake it. What their values are is never told."""
+        client = self._agent.known()
         return [SecretInfo.of(each) for each in (client.secrets(self._agent.id or "")).secrets]

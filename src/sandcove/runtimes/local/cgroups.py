@@ -24,7 +24,7 @@ from sandcove.runtimes.local.limits import agent_memory
 from sandcove.wire.confine import oom_kills
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
 
-__all__ = ["CONTROLLERS", "Cgroups", "Group", "Hierarchies", "parse_hierarchies"]
+__all__ = ["CONTROLLERS", "Cgroups", "Group", "Hierarchies", "memory_here", "parse_hierarchies"]
 
 CONTROLLERS = ("memory", "cpu", "pids", "cpuacct")
 """The last only counts, and is there in version 1 alone."""
@@ -53,6 +53,22 @@ class Hierarchies:
     version: int
     own: Mapping[str, Path]
     top: Path = Path("/")
+
+    @classmethod
+    def of_this_process(cls) -> Hierarchies:
+        """Raises OSError: /proc can't be read."""
+        return parse_hierarchies(*(Path(f"/proc/self/{name}").read_text() for name in ("cgroup", "mountinfo")))
+
+
+def memory_here() -> int:
+    """Bytes of memory that this process and its children can have: the machine's, or what its groups allow if less."""
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError):
+        hierarchies = Hierarchies.of_this_process()
+        if own := hierarchies.own.get("memory"):
+            allowed = (_read(folder, _memory_file(hierarchies.version, 0)[0]) for folder in (own, *own.parents))
+            most = min([most, *(size for size in allowed if size is not None)])
+    return most
 
 
 def parse_hierarchies(cgroup: str, mountinfo: str) -> Hierarchies:
@@ -117,6 +133,12 @@ class Group:
         Raises:
             OSError: the kernel refuses one: EBUSY if the room has more memory in use than it should have.
         """
+        if self.version == 2 and limits.memory and (memory := self.user.get("memory")) is not None:
+            # This version would end programs until they fit.
+            with contextlib.suppress(OSError):
+                _write(memory / "memory.reclaim", str(max(0, (_read(memory, "memory.current") or 0) - limits.memory)))
+            if (_read(memory, "memory.current") or 0) > limits.memory:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         for controller, name, value in _files(self.version, limits):
             if controller in self.user:
                 _write(self.user[controller] / name, value)
@@ -227,10 +249,9 @@ class Cgroups:
             trial: this process stays in its group, and makes no groups for rooms.
         """
         try:
-            texts = [Path(f"/proc/self/{name}").read_text() for name in ("cgroup", "mountinfo")]
+            hierarchies = Hierarchies.of_this_process()
         except OSError as error:
             return cls.off(f"/proc can't be read: {error.strerror}")
-        hierarchies = parse_hierarchies(*texts)
         name = folder_name(home)
         with contextlib.suppress(OSError):
             # Another server of this home may have run elsewhere.
@@ -277,7 +298,7 @@ class Cgroups:
 
     def _share(self) -> None:
         """All rooms together leave something to the machine, and have the weight of all its processors."""
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = memory_here()
         processors = os.cpu_count() or 1
         files = {
             1: (("memory", "memory.limit_in_bytes", int(memory * ALL)),),

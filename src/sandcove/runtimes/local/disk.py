@@ -30,7 +30,10 @@ LOOK_EVERY = 0.5
 """Seconds between two looks at the file system's free space, while rooms run."""
 STEP_BYTES = 64 * 1024 * 1024
 STEP_FILES = 5000
-"""By how much it must have changed to measure anew."""
+"""By how much it must have changed to measure anew, or by this part of the least limit."""
+STEP_PART = 8
+AT_LEAST_EVERY = 60.0
+"""Seconds after which it is measured anew in any case: what one writes another may have deleted."""
 REST = 4
 """So many times as long as it took, the next measurement waits."""
 SLACK = 16 * 1024 * 1024
@@ -67,15 +70,18 @@ class DiskWatch:
         await cancelled(self._task)
 
     async def _watch(self) -> None:
-        measured = (-1, -1)
+        measured, began = (-1, -1), 0.0
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            free = os.statvfs(self._path)
-            now = (free.f_bfree * free.f_frsize, free.f_ffree)
-            if abs(now[0] - measured[0]) < STEP_BYTES and abs(now[1] - measured[1]) < STEP_FILES:
-                continue
             rooms = [room for room in self._rooms() if room.limits.disk or room.limits.inodes]
             if not rooms:
+                continue
+            free = os.statvfs(self._path)
+            now = (free.f_bfree * free.f_frsize, free.f_ffree)
+            size = min([STEP_BYTES, *(room.limits.disk // STEP_PART for room in rooms if room.limits.disk)])
+            files = min([STEP_FILES, *(room.limits.inodes // STEP_PART for room in rooms if room.limits.inodes)])
+            quiet = abs(now[0] - measured[0]) < size and abs(now[1] - measured[1]) < files
+            if quiet and time.monotonic() < began + AT_LEAST_EVERY:
                 continue
             measured, began = now, time.monotonic()
             try:

