@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -214,7 +215,8 @@ def test_a_server_that_ends_is_started_by_the_next_call(fresh_home: Path, end: s
             subprocess.run(["flock", str(fresh_home / "server.lock"), "true"], check=True, timeout=30)
             # A call in the moment between the server's end and its rooms' would be told that the sandbox ended.
             agent.settimeout(30)
-            assert agent.recv(1) == b""
+            with contextlib.suppress(ConnectionResetError):  # it had not been taken yet
+                assert agent.recv(1) == b""
         assert box.read_file("note") == "kept"
         assert box.exec("cat note").stdout == "kept"
         assert client().server().pid != server.pid
