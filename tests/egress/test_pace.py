@@ -13,6 +13,7 @@ import pytest
 
 from sandcove.server.egress.pace import Pace
 from tests.egress.proxy import Proxy, run
+from tests.egress.secure import until
 
 LOOPBACK = "127.0.0.0/8"
 RATE = 1_000_000
@@ -107,6 +108,25 @@ def test_without_a_rate_nothing_is_in_between(rate: int) -> None:
         return type(passage._transport).__module__ == Pace.__module__
 
     assert run(attempt) == bool(rate)
+
+
+@pytest.mark.parametrize("rate", [0, RATE])
+def test_what_is_refused_is_told_and_ended_at_once(rate: int) -> None:
+    async def told(port: int, request: bytes, answer: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        assert (await asyncio.wait_for(reader.read(), 3)).startswith(answer)
+        writer.close()
+
+    async def attempt() -> None:
+        proxy = Proxy("none", rate=rate)
+        await told(proxy.port, b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", b"HTTP/1.1 403")
+        await told(proxy.port, b"CONNECT a.test:443 HTTP/1.1\r\n\r\n", b"HTTP/1.1 403")
+        await told(proxy.port, b"rubbish\r\n\r\n", b"HTTP/1.1 400")
+        await told(proxy.port, b"\x05\x01\x00\x05\x01\x00\x03\x06a.test\x01\xbb", b"\x05\x00\x05\x02")
+        await until(lambda: not proxy.outlet.passages)
+
+    run(attempt)
 
 
 def test_a_pace_is_that_of_its_rate() -> None:

@@ -59,9 +59,9 @@ def secret(port: int, header: str | None = None, *, tls: bool = True, in_url: bo
     return Secret(VALUE, [f"{OURS}:{port}"], header, tls, in_url)
 
 
-def proxy_to(purse: Purse, *hosts: SecureHost) -> Proxy:
+def proxy_to(purse: Purse, *hosts: SecureHost, rate: int = 0) -> Proxy:
     exempt = ", ".join(f"127.0.0.1:{host.port}" for host in hosts)
-    return Proxy("public", exempt, lambda name: ["127.0.0.1"], secrets=purse)
+    return Proxy("public", exempt, lambda name: ["127.0.0.1"], secrets=purse, rate=rate)
 
 
 def placeholder(purse: Purse, name: str = "KEY") -> bytes:
@@ -82,13 +82,14 @@ def get(port: int, *lines: bytes, path: bytes = b"/", host: str = OURS) -> bytes
 # --- what gets them ---------------------------------------------------------------------------------------
 
 
-def test_a_placeholder_in_a_header_becomes_the_value_and_nothing_comes_back(host: SecureHost) -> None:
+@pytest.mark.parametrize("rate", [0, 10_000_000])
+def test_a_placeholder_in_a_header_becomes_the_value_and_nothing_comes_back(host: SecureHost, rate: int) -> None:
     purse = purse_of(KEY=secret(host.port))
     word = placeholder(purse)
     basic = base64.b64encode(b"me:" + word)
 
     async def attempt() -> tuple[str | None, list[bytes]]:
-        made = await tunnel(proxy_to(purse, host), purse, host.port)
+        made = await tunnel(proxy_to(purse, host, rate=rate), purse, host.port)
         answers = []
         for lines in (
             [b"Authorization: Bearer " + word],
