@@ -117,6 +117,8 @@ def test_what_is_refused_is_told_and_ended_at_once(rate: int) -> None:
         writer.write(request)
         assert (await asyncio.wait_for(reader.read(), 3)).startswith(answer)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     async def attempt() -> None:
         proxy = Proxy("none", rate=rate)
