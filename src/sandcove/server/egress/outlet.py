@@ -176,7 +176,7 @@ class Outlet:
             raise self.denied(host, port, via, reason, refused=True)
         try:
             async with self._looking:
-                found = [host] if is_address(host) else await self._common.resolver.addresses(host, self)
+                found = [host] if is_address(host) else await self._common.resolver.addresses(host, self.trail)
         except OSError as error:
             raise self.denied(host, port, via, f"{host} is not found: {error}", refused=False) from None
         good, kinds = [], []
@@ -191,11 +191,15 @@ class Outlet:
             raise self.denied(host, port, via, reason, refused=True)
         try:
             sock = await connect(good, port)
+            try:
+                address = str(sock.getpeername()[0])
+            except OSError:  # it has been reset already
+                sock.close()
+                raise
         except OSError as error:
             reason = f"{shown(host, port)} can't be reached: {error.strerror or error}"
             raise self.denied(host, port, via, reason, refused=False) from None
-        entry = self.note(host, port, via, "allowed", address=str(sock.getpeername()[0]))
-        return sock, entry
+        return sock, self.note(host, port, via, "allowed", address=address)
 
     def denied(self, host: str, port: int, via: str, reason: str, *, refused: bool) -> Denied:
         """A verdict, noted."""

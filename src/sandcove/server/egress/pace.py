@@ -135,6 +135,9 @@ class Paced(asyncio.Protocol):
 class _Outside(asyncio.Transport):
     """The transport as the protocol sees it."""
 
+    _start_tls_compatible = True
+    """What `loop.start_tls` looks for, which else takes none but asyncio's own."""
+
     def __init__(self, paced: Paced) -> None:
         super().__init__()
         self._paced = paced
@@ -154,6 +157,9 @@ class _Outside(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._paced.write(data)
 
+    def can_write_eof(self) -> bool:
+        return self._paced.transport.can_write_eof()
+
     def write_eof(self) -> None:
         self._paced.transport.write_eof()
 
@@ -165,6 +171,10 @@ class _Outside(asyncio.Transport):
 
     def abort(self) -> None:
         self._paced.transport.abort()
+
+    def _force_close(self, _: Exception | None) -> None:
+        """How asyncio's TLS ends one at once."""
+        self.abort()
 
     def get_write_buffer_size(self) -> int:
         return self._paced.transport.get_write_buffer_size()

@@ -188,24 +188,23 @@ class Passage(Downstream, asyncio.Protocol):
             self._deny(denied)
             return
         self._entry = entry
-        if asked.request is None:
-            await self._begin_tunnel(sock, asked)
-        else:
-            try:
+        try:
+            if asked.request is None:
+                await self._begin_tunnel(sock, asked)
+            else:
                 upstream = await self._reach(sock, asked.host, asked.port)
-            except Denied as denied:
                 self._opening = None
-                entry.verdict, entry.reason = "failed", str(denied)
-                self._deny(denied)
-                return
+                self._begin(upstream)
+        except (Denied, OSError) as error:
             self._opening = None
-            self._begin(upstream)
+            entry.verdict, entry.reason = "failed", str(error)
+            self._deny(error if isinstance(error, Denied) else Denied(str(error), refused=False))
 
     async def _reach(self, sock: socket.socket, host: str, port: int) -> Upstream:
         """What a request is sent over.
 
         Raises:
-            Denied: it can't be had.
+            Denied, OSError: it can't be had.
         """
         return await Upstream.over(sock)
 

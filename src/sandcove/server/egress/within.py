@@ -7,7 +7,6 @@ import ssl
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from sandcove.errors import SandboxError
 from sandcove.server.egress.asked import Asked, parse_within
 from sandcove.server.egress.hello import WAIT, server_name
 from sandcove.server.egress.passage import HEAD_TIMEOUT, Denied, Passage
@@ -136,7 +135,7 @@ class Within(Passage):
                     raise ConnectionResetError("the program has left")
             finally:
                 begun.cancel()
-        except (OSError, SandboxError) as error:
+        except Exception as error:  # noqa: BLE001 - asyncio's TLS raises what it likes; nobody else would end this
             self._opening = None
             reason = (
                 f"TLS with the program could not be begun: {_said(error)}; it has to trust the sandbox's certificates"
