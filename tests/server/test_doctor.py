@@ -83,6 +83,13 @@ def test_a_folder_whose_path_is_too_long() -> None:
     assert "SANDCOVE_HOME" in remedies["folder"]
 
 
+def test_folders_that_sandboxes_would_see(capable: None) -> None:
+    remedies = failed(examined([sys.executable, *DOCTOR], SANDCOVE_HOME=f"{sys.prefix}/home"))
+    assert remedies.keys() == {"python"} and "which sandboxes see" in remedies["python"]
+    remedies = failed(examined([sys.executable, *DOCTOR], HOME=sys.prefix, SANDCOVE_HOME="/tmp/sc-elsewhere"))
+    assert remedies.keys() == {"python"} and "virtual environment" in remedies["python"]
+
+
 @root_only
 def test_a_folder_that_can_t_be_written(python: list[str]) -> None:
     remedies = failed(examined(["env", *python[:5], "SANDCOVE_HOME=/etc/sandcove", python[-1], *DOCTOR]))
