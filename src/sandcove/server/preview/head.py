@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 __all__ = [
+    "MAX_FIELDS",
     "MAX_HEAD",
     "Headers",
     "Refused",
