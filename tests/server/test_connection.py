@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandcove.asgi import Listener, application, prepare
-from sandcove.server.connection import MAX_HEAD, Connection
+from sandcove.server.connection import MAX_HEAD, MOST_WAITING, Connection
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -48,8 +48,10 @@ class Seen(Patient):
 
     front = Taker
     read: ClassVar[asyncio.Queue[bytes]]
+    last: ClassVar[Connection]
 
     def data_received(self, data: bytes) -> None:
+        Seen.last = self
         super().data_received(data)
         self.read.put_nowait(data)
 
@@ -226,6 +228,24 @@ async def test_a_request_may_take_its_time_and_the_next_wait_for_it() -> None:
         assert await answer(reader) == (200, b"waited")
         writer.write(b"Content-Length: 1\r\n\r\nx")
         assert await answer(reader) == (200, b"x")
+
+
+@pytest.mark.parametrize("count", [16, 17, 9000])
+async def test_requests_ahead_are_answered_in_order_and_only_few_are_kept(count: int) -> None:
+    async with listening(Seen) as (_, port, go), connected(port) as (reader, writer):
+        Seen.read = asyncio.Queue()
+        heads = [b"GET /early HTTP/1.1\r\nHost: x\r\nA: %d\r\n\r\n" % number for number in range(count)]
+        writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + b"".join(heads))
+        await Seen.read.get()
+        connection = Seen.last
+        assert min(count, MOST_WAITING) <= len(connection.pipeline) < 200
+        writer.write(HEAD + b"Content-Length: 3\r\n\r\nend")
+        go.set()
+        assert await answer(reader) == (200, b"waited")
+        for _ in range(count):
+            assert await answer(reader) == (200, b"early")
+            assert len(connection.pipeline) < 200
+        assert await answer(reader) == (200, b"end")
 
 
 async def test_nonsense_after_a_request_does_not_get_into_its_answer() -> None:

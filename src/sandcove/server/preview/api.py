@@ -50,6 +50,10 @@ class ApiConnection(HttpToolsProtocol):
             front.connection_made(self.transport)
             front.data_received(data)
             return
+        self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """These bytes are the application's."""
         super().data_received(data)
 
     def give_up(self) -> None:
