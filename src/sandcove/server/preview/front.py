@@ -45,7 +45,7 @@ class Front(Downstream, Incoming):
     @property
     def key(self) -> str | None:
         """The id of the key that the request which is passed on was shown with."""
-        return None if self._target is None else self._target.by
+        return None if self._target is None else self._target.shown
 
     # --- asyncio calls these ---
 
