@@ -180,7 +180,7 @@ class Exchange:
                 )
             elif response.status < 200:
                 if self.request.minor:
-                    out.append(interim_head(response))
+                    out.append(interim_head(response, self._heads))
                 continue
             else:
                 head = self._frame(response)
@@ -226,7 +226,8 @@ class Exchange:
         out += framed(pieces) if self._chunked else pieces
         done = self._answer.done
         if done and self._chunked:
-            out.append(last_chunk(trailers(self._answer.trailers)))
+            kept = trailers(self._answer.trailers)
+            out.append(last_chunk([(name, self._heads.answer_value(name, value)) for name, value in kept]))
         if out:
             self._told = True
             self._caller.write(out[0] if len(out) == 1 else b"".join(out))
