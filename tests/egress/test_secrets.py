@@ -226,6 +226,28 @@ def test_a_websocket_and_a_body_that_waits(host: SecureHost) -> None:
     assert host.got.count(b"x-key: " + VALUE.encode()) == 2
 
 
+def test_nothing_of_an_answer_but_its_body_says_the_secret(host: SecureHost) -> None:
+    value = VALUE.encode()
+    host._answer = lambda _: (
+        b"HTTP/1.1 103 Early %b\r\nlink: %b\r\n\r\nHTTP/1.1 400 %b is wrong\r\nx-a: %b\r\n" % ((value,) * 4)
+        + b"transfer-encoding: chunked\r\n\r\n0\r\nx-b: %b\r\n\r\n" % value
+    )
+    purse = purse_of(KEY=secret(host.port))
+    key = placeholder(purse)
+
+    async def attempt() -> bytes:
+        made = await tunnel(proxy_to(purse, host), purse, host.port)
+        await made.send(get(host.port, b"X-Key: " + key))
+        came = b"".join([await made._reader.readuntil(b"\r\n\r\n") for _ in range(3)])
+        made.close()
+        return came
+
+    came = run(attempt)
+    assert value in host.got and value not in came
+    for line in (b"103 Early %b", b"link: %b", b"400 %b is wrong", b"x-a: %b", b"x-b: %b"):
+        assert line % key + b"\r\n" in came
+
+
 def test_a_first_message_that_comes_with_the_request_for_the_tunnel(host: SecureHost) -> None:
     purse = purse_of(KEY=secret(host.port))
 

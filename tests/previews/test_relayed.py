@@ -11,7 +11,7 @@ import pytest
 
 from sandcove import Sandbox
 from tests.answers import Answer, exchange
-from tests.previews.conftest import start_service
+from tests.previews.conftest import Wire, start_service
 from tests.tenants import Tcp, serving
 
 VISITOR = {"X-Forwarded-Host": "own.example.com:81", "X-Forwarded-Proto": "https", "X-Forwarded-For": "2001:db8::1"}
@@ -84,6 +84,19 @@ def test_the_pace_of_visitors_is_not_that_of_the_key(relayed: Relayed) -> None:
     slow = relayed.server.key("ours", limits={"rate": 0.01, "burst": 1}).key
     answers = [relayed.ask(f"/v1/previews/{relayed.label}/echo", key=slow).status for _ in range(3)]
     assert answers == [200] * 3
+
+
+def test_with_its_key_ends_what_a_proxy_asked_for(relayed: Relayed) -> None:
+    made = relayed.server.key("ours")
+    with Wire(relayed.server.port, "x") as ending, Wire(relayed.server.port, "x") as staying:
+        for wire, key in ((ending, made.key), (staying, relayed.key)):
+            wire.send(f"GET /v1/previews/{relayed.label}/upgrade HTTP/1.1\r\nHost: x\r\nX-Sandcove-Key: {key}\r\n")
+            wire.send("Connection: Upgrade\r\nUpgrade: raw\r\n\r\n")
+            assert wire.head()[0] == 101 and wire.read(6) == b"hello "
+        relayed.server.local().revoke_key(made.id)
+        assert ending.ended()
+        staying.send("echo")
+        assert staying.read(4) == b"echo"
 
 
 @pytest.mark.parametrize(

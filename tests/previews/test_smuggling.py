@@ -92,6 +92,7 @@ BODIES = {
     "a-folded-trailer": "0\r\nX: a\r\n b\r\n\r\n",
     "a-nul-in-a-trailer": "0\r\nX: a\0\r\n\r\n",
     "huge-trailers": "0\r\n" + "X: aaaaaaaaaaaaaaaaa\r\n" * 2000 + "\r\n",
+    "many-trailers": "0\r\n" + "X:\r\n" * 257 + "\r\n",
 }
 
 
@@ -154,6 +155,20 @@ def test_what_is_right_though_it_looks_odd(preview: Preview) -> None:
         with preview.wire() as wire:
             wire.send(text)
             assert wire.answer().status == 200, text
+
+
+def test_an_answer_with_many_trailers_does_not_get_through(preview: Preview) -> None:
+    for count, whole in ((256, True), (257, False)):
+        raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + b"X:\r\n" * count + b"\r\n"
+        with preview.wire() as wire:
+            wire.send(f"GET /raw?{raw.hex()} HTTP/1.1\r\nHost: HOST\r\n\r\n")
+            if whole:
+                assert len(wire.answer().trailers) == count
+            else:
+                try:
+                    assert wire.answer().status == 502
+                except (ValueError, ConnectionError):
+                    pass  # its beginning had been passed on: it was cut
 
 
 def sent(preview: Preview, lines: str, method: str = "GET") -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from sandcove.errors import InvalidRequestError
 from sandcove.server.preview.address import in_path, make_label, new_token
 from sandcove.server.preview.body import Body, Chunked, Length
 from sandcove.server.preview.exchange import Exchange
-from sandcove.server.preview.head import Refused, fields, looks_wrong, parse_request
+from sandcove.server.preview.head import MAX_HEAD, Beginning, Refused, fields, parse_request, request_line
 from sandcove.wire.preview import Base, Label, in_host
 
 UIDS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
@@ -111,17 +112,64 @@ def test_any_bytes_are_a_head_or_are_refused(data: bytes) -> None:
             assert not re.search(rb"[\r\n\0]", name + value)
 
 
+def end_of(head: bytes, cuts: list[int]) -> int | None:
+    """Where a head ends that comes in such pieces; -1: it was refused."""
+    beginning, data = Beginning(), bytearray()
+    end = None
+    for piece in cut(head, cuts):
+        data += piece
+        try:
+            end = beginning.end(data)
+        except Refused:
+            return -1
+        if end is not None:
+            break
+    return end
+
+
 @given(
     st.lists(
         st.tuples(st.from_regex(rb"[A-Za-z-]{1,9}", fullmatch=True), st.from_regex(rb"[!-~]{0,9}", fullmatch=True))
-    )
+    ),
+    st.sampled_from([b"", b"\r\n"]),
+    CUTS,
 )
-def test_the_beginning_of_a_right_head_never_looks_wrong(pairs: list[tuple[bytes, bytes]]) -> None:
+def test_the_beginning_of_a_right_head_never_looks_wrong(
+    pairs: list[tuple[bytes, bytes]], before: bytes, cuts: list[int]
+) -> None:
     text = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
     head = b"GET / HTTP/1.1\r\nHost: a\r\n" + text
-    for end in range(len(head)):
-        assert not looks_wrong(head[:end])
+    for pieces in (cuts, [1] * len(before + head)):
+        assert end_of(before + head, pieces) is None
+        assert end_of(before + head + b"\r\nmore", pieces) == len(head) - 2
     assert fields(text) == [(name.lower(), value) for name, value in pairs]
+
+
+@given(st.lists(st.sampled_from([b"GET / HTTP/1.1", b"Host: a", b"\r\n", b"\r", b"\n", b"\0", b"a"])), CUTS)
+def test_a_head_is_refused_in_pieces_if_it_is_refused_whole(parts: list[bytes], cuts: list[int]) -> None:
+    data = re.sub(rb"\A(?:\r\n)+", b"", b"".join(parts))
+    line = data.partition(b"\r\n")[0]
+    for pieces in (cuts, [1] * len(data)):
+        end = end_of(data, pieces)
+        if end is None:
+            assert b"\r\n\r\n" not in data
+            assert not re.search(rb"(?<!\r)\n|\r[^\n]|\0", data)
+            assert b"\r\n" not in data or request_line(line)
+        elif end < 0:
+            with pytest.raises(Refused):
+                parse_request(data.partition(b"\r\n\r\n")[0])
+        else:
+            assert data.partition(b"\r\n\r\n")[0] == data[:end]
+
+
+def test_a_head_that_drips_is_looked_at_once() -> None:
+    beginning, data = Beginning(), bytearray(b"GET / HTTP/1.1\r\nA: " + b"a" * (MAX_HEAD - 6000))
+    began = time.thread_time()
+    for _ in range(5000):
+        data += b"a"
+        assert beginning.end(data) is None
+    # 10 ms; over 2 s if each byte had all those before it looked at again.
+    assert time.thread_time() - began < 0.5
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import pytest
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandcove.asgi import Listener, application, prepare
-from sandcove.server.connection import MAX_HEAD, Connection
+from sandcove.server.connection import MAX_HEAD, MOST_WAITING, Connection
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -31,6 +32,28 @@ class Hasty(Connection):
 
 class Patient(Connection):
     head_seconds = 60.0
+
+
+class Taker(asyncio.Protocol):
+    """In the place of the previews' protocol."""
+
+    taken: ClassVar[list[bytes]] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.taken.append(data)
+
+
+class Seen(Patient):
+    """One that says what it reads, and has previews."""
+
+    front = Taker
+    read: ClassVar[asyncio.Queue[bytes]]
+    last: ClassVar[Connection]
+
+    def data_received(self, data: bytes) -> None:
+        Seen.last = self
+        super().data_received(data)
+        self.read.put_nowait(data)
 
 
 @contextlib.asynccontextmanager
@@ -207,11 +230,82 @@ async def test_a_request_may_take_its_time_and_the_next_wait_for_it() -> None:
         assert await answer(reader) == (200, b"x")
 
 
+@pytest.mark.parametrize("count", [16, 17, 9000])
+async def test_requests_ahead_are_answered_in_order_and_only_few_are_kept(count: int) -> None:
+    async with listening(Seen) as (_, port, go), connected(port) as (reader, writer):
+        Seen.read = asyncio.Queue()
+        heads = [b"GET /early HTTP/1.1\r\nHost: x\r\nA: %d\r\n\r\n" % number for number in range(count)]
+        writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + b"".join(heads))
+        await Seen.read.get()
+        connection = Seen.last
+        assert min(count, MOST_WAITING) <= len(connection.pipeline) < 200
+        writer.write(HEAD + b"Content-Length: 3\r\n\r\nend")
+        go.set()
+        assert await answer(reader) == (200, b"waited")
+        for _ in range(count):
+            assert await answer(reader) == (200, b"early")
+            assert len(connection.pipeline) < 200
+        assert await answer(reader) == (200, b"end")
+
+
 async def test_nonsense_after_a_request_does_not_get_into_its_answer() -> None:
     async with listening(Patient) as (_, port, go), connected(port) as (reader, writer):
         writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n")
         assert await reader.read() == b""
         go.set()
+
+
+PREVIEW = b"GET /preview/3000-x/ HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("byte_by_byte", [False, True])
+@pytest.mark.parametrize("before", [b"", b"GET /early HTTP/1.1\r\nHost: x\r\n\r\n"])
+@pytest.mark.parametrize(
+    ("first", "then", "status"),
+    [
+        (b"P", b"POST /preview/3000-x/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"PO", b"ST /preview/3000-x/ HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"\r\n\r\nG", b"ET /preview/3000-x/ HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"POST /echo?", PREVIEW, 400),
+        (HEAD, PREVIEW, 400),
+        (HEAD + b"Content-Length: %d\r\nX: " % len(PREVIEW), PREVIEW + PREVIEW, 200),
+        (HEAD + b"Content-Length: %d\r\n\r\n" % len(PREVIEW), PREVIEW, 200),
+        (b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(PREVIEW), PREVIEW, 200),
+    ],
+)
+async def test_what_looks_like_a_request_for_a_preview_within_another_is_that_one_s(
+    before: bytes, first: bytes, then: bytes, status: int, byte_by_byte: bool
+) -> None:
+    Seen.read = asyncio.Queue()
+    Taker.taken.clear()
+    async with listening(Seen) as (_, port, _), connected(port) as (reader, writer):
+
+        async def send(*pieces: bytes) -> None:
+            for piece in pieces:
+                writer.write(piece)
+                assert await Seen.read.get() == piece
+
+        if before:
+            await send(before)
+            assert (await answer(reader))[0] == 200
+        await send(*([bytes([byte]) for byte in first] if byte_by_byte else [first]), then)
+        assert (await answer(reader))[0] == status
+        assert Taker.taken == []
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n", HEAD + b"Content-Length: 1\r\n\r\nx"])
+async def test_a_request_for_a_preview_makes_the_connection_the_previews(before: bytes) -> None:
+    Seen.read = asyncio.Queue()
+    Taker.taken.clear()
+    async with listening(Seen) as (_, port, _), connected(port) as (reader, writer):
+        if before:
+            writer.write(before)
+            assert await Seen.read.get() == before
+            if before != b"\r\n":
+                assert await answer(reader) == (200, b"x")
+        writer.write(PREVIEW)
+        await Seen.read.get()
+        assert Taker.taken == [PREVIEW]
 
 
 async def test_an_upgrade_is_answered_as_a_request_and_ends_the_connection() -> None:

@@ -5,26 +5,42 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from sandcove.errors import InvalidRequestError, SandboxError, TooLargeError, error_to_wire
 from sandcove.server.preview.api import ApiConnection
 from sandcove.wire.codec import encode
 
-__all__ = ["MAX_HEAD", "Connection"]
+__all__ = ["MAX_HEAD", "MOST_WAITING", "Connection"]
 
 MAX_HEAD = 64 * 1024
 """Longest head of a request, in bytes; also the most in a row that are neither head nor body, as trailers are."""
+MOST_WAITING = 16
+"""Requests that wait for the answers before theirs; while there are more, nothing is read."""
+PIECE = 4096
+"""Bytes that are parsed at once: so many can bring more requests than may wait."""
 
 
 class _HeadTooLargeError(Exception):
     pass
 
 
+class _Flow(FlowControl):
+    """Does not read on while it is `full`, whatever else wants it to."""
+
+    full = False
+
+    def resume_reading(self) -> None:
+        if not self.full:
+            super().resume_reading()
+
+
 class Connection(ApiConnection):
     """Uvicorn's protocol, which trusts its peer in these things.
 
-    Uvicorn bounds idle connections only after their first request, and neither the time nor the size of a head.
+    Uvicorn bounds idle connections only after their first request, and neither the time nor the size of a head, nor the
+    number of requests that are sent ahead.
 
     Attributes:
         head_seconds: a head comes whole within this time; so does the rest of a body that nobody reads, since its
@@ -41,25 +57,42 @@ class Connection(ApiConnection):
         self._in_head = True
         self._head = 0
         self._fed = 0
+        self._held = b""
+        self._upgraded = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow: _Flow = _Flow(transport)
         self._expect_within(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
+        self._held = b""
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head and self._fed == 0:
             self._expect_within(self.head_seconds)
-        # Counts what came since the last progress: a callback that tells of a part of the request sets it back.
-        self._fed += len(data)
         super().data_received(data)
-        if self._fed > MAX_HEAD and not self.transport.is_closing():
-            self._refuse(_too_large(), 431)
+
+    def take(self, data: bytes) -> None:
+        data = self._held + data
+        at = 0
+        while at < len(data) and len(self.pipeline) <= MOST_WAITING and not self.transport.is_closing():
+            if self._upgraded and self._in_head:
+                at = len(data)  # what follows is no HTTP/1.1
+                break
+            piece = data[at : at + PIECE]
+            at += len(piece)
+            # Counts what came since the last progress: a callback that tells of a part of the request sets it back.
+            self._fed += len(piece)
+            super().take(piece)
+            if self._fed > MAX_HEAD and not self.transport.is_closing():
+                self._refuse(_too_large(), 431)
+        self._held = data[at:]
+        self.flow.full = len(self.pipeline) > MOST_WAITING
 
     def give_up(self) -> None:
         self._expect_nothing()
@@ -85,7 +118,8 @@ class Connection(ApiConnection):
         self._expect_nothing()
         super().on_headers_complete()
         if self.parser.should_upgrade():
-            self.cycle.keep_alive = False  # what follows is no HTTP/1.1
+            self.cycle.keep_alive = False
+            self._upgraded = True
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0
@@ -101,6 +135,8 @@ class Connection(ApiConnection):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.flow.full:
+            self.take(b"")
         if not self._in_head:
             self._expect_within(self.head_seconds)
 

@@ -12,7 +12,7 @@ from sandcove.server.egress.socks import DONE, FAILED, NOT_ALLOWED, SocksRefused
 from sandcove.server.egress.tunnel import Tunnel
 from sandcove.server.preview.downstream import Downstream
 from sandcove.server.preview.exchange import Exchange
-from sandcove.server.preview.head import MAX_HEAD, Refused, looks_wrong
+from sandcove.server.preview.head import Refused
 from sandcove.server.preview.upstream import Upstream
 from sandcove.wire.egress import canonical_host, is_address
 from sandcove.wire.egress_log import EgressEntry
@@ -126,14 +126,8 @@ class Passage(Downstream, asyncio.Protocol):
         return Asked(found[1], found[2], None)
 
     def _next_http(self) -> Asked | None:
-        if self._buffer.startswith(b"\r\n"):
-            del self._buffer[:2]
-        end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD + 4)
-        if end < 0:
-            if len(self._buffer) > MAX_HEAD:
-                raise Refused(431, f"its head is longer than {MAX_HEAD:,} bytes")
-            if looks_wrong(self._buffer):
-                raise Refused(400, "it is no HTTP/1.1")
+        end = self._beginning.end(self._buffer)
+        if end is None:
             return None
         asked = self._parse(bytes(self._buffer[:end]))
         del self._buffer[: end + 4]

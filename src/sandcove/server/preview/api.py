@@ -27,12 +27,22 @@ class ApiConnection(HttpToolsProtocol):
 
     front: Callable[[], Any] | None = None
     looked_at = False
+    _begun = False
+
+    def on_message_begin(self) -> None:
+        # The parser tells it at a request's first byte, behind line breaks before it.
+        self._begun = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self._begun = False
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        # A request begins where the answer to the one before has ended. Should its first line come in pieces it is the
-        # application's, which says that it wants a new connection.
+        # A request begins where the one before is whole and its answer has ended. Should its first line come in pieces
+        # it is the application's, which says that it wants a new connection.
         cycle: RequestResponseCycle | None = self.cycle
-        idle = cycle is None or (cycle.response_complete and not cycle.more_body)
+        idle = not self._begun and (cycle is None or cycle.response_complete)
         if idle and self.front is not None and not self.looked_at and _OTHERS.match(data):
             self.give_up()
             front = self.front()
@@ -40,6 +50,10 @@ class ApiConnection(HttpToolsProtocol):
             front.connection_made(self.transport)
             front.data_received(data)
             return
+        self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """These bytes are the application's."""
         super().data_received(data)
 
     def give_up(self) -> None:

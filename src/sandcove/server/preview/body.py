@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from sandcove.server.preview.head import Headers, Refused, fields
+from sandcove.server.preview.head import MAX_FIELDS, Headers, Refused, fields
 
 __all__ = ["Body", "Chunked", "Length", "UntilClose", "framed", "last_chunk"]
 
 MAX_LINE = 4096
 """Bytes of a chunk's size with its extensions, at most."""
 MAX_TRAILERS = 16 * 1024
+"""Bytes of all of them, at most; their number is bounded as that of a head's."""
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 
@@ -75,6 +76,7 @@ class Chunked:
         self.done = False
         self.trailers: Headers = []
         self._left = 0
+        self._trailing = 0
         self._line = b""
         self._expect = self._size
 
@@ -128,7 +130,8 @@ class Chunked:
             self.done = True
         elif line is not None:
             self.trailers += fields(line)
-            if sum(len(name) + len(value) for name, value in self.trailers) > MAX_TRAILERS:
+            self._trailing += len(line)
+            if self._trailing > MAX_TRAILERS or len(self.trailers) > MAX_FIELDS:
                 raise Refused(400, "the trailers are too long")
         return at
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from sandcove.server.preview.exchange import Caller, Exchange
+from sandcove.server.preview.head import Beginning
 from sandcove.server.preview.upstream import Upstream
 
 __all__ = ["LINGER", "Downstream"]
@@ -31,6 +32,7 @@ class Downstream(Caller):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._buffer = bytearray()
+        self._beginning = Beginning()
         self._exchange: Exchange | None = None
         self._opening: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None

@@ -161,15 +161,16 @@ class Exchange:
 
     def _take_head(self, data: bytes, out: list[bytes]) -> bytes | None:
         """Heads are appended to `out` as the caller gets them; gives what follows the final one once it has come."""
+        start = max(len(self._head) - 3, 0)
         self._head += data
         while True:
-            end = self._head.find(b"\r\n\r\n")
+            end = self._head.find(b"\r\n\r\n", start)
             if end < 0 or end > MAX_HEAD:
                 if len(self._head) > MAX_HEAD:
                     raise Refused(502, f"its head is longer than {MAX_HEAD:,} bytes")
                 return None
             response = Response.parse(self._head[:end])
-            self._head = self._head[end + 4 :]
+            self._head, start = self._head[end + 4 :], 0
             if response.status == 101:
                 if self.request.upgrade is None:
                     raise Refused(502, "it changes the protocol without being asked")
@@ -179,7 +180,7 @@ class Exchange:
                 )
             elif response.status < 200:
                 if self.request.minor:
-                    out.append(interim_head(response))
+                    out.append(interim_head(response, self._heads))
                 continue
             else:
                 head = self._frame(response)
@@ -225,7 +226,8 @@ class Exchange:
         out += framed(pieces) if self._chunked else pieces
         done = self._answer.done
         if done and self._chunked:
-            out.append(last_chunk(trailers(self._answer.trailers)))
+            kept = trailers(self._answer.trailers)
+            out.append(last_chunk([(name, self._heads.answer_value(name, value)) for name, value in kept]))
         if out:
             self._told = True
             self._caller.write(out[0] if len(out) == 1 else b"".join(out))

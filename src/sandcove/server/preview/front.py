@@ -10,7 +10,7 @@ from sandcove.errors import PortNotListeningError, QuotaExceededError, SandboxEr
 from sandcove.server.preview.downstream import Downstream
 from sandcove.server.preview.exchange import Exchange
 from sandcove.server.preview.gate import Authenticate, Gate, Target
-from sandcove.server.preview.head import MAX_HEAD, Refused, Request, looks_wrong, parse_request
+from sandcove.server.preview.head import Refused, Request, parse_request
 from sandcove.server.preview.incoming import Incoming
 from sandcove.server.preview.page import Page, crowded, misdirected, silent, starting, unknown, wrong
 
@@ -45,7 +45,7 @@ class Front(Downstream, Incoming):
     @property
     def key(self) -> str | None:
         """The id of the key that the request which is passed on was shown with."""
-        return None if self._target is None else self._target.by
+        return None if self._target is None else self._target.shown
 
     # --- asyncio calls these ---
 
@@ -69,18 +69,12 @@ class Front(Downstream, Incoming):
             # The caller must read the answers that it has before there is another.
             self._read()
             return
-        if self._buffer.startswith(b"\r\n"):
-            del self._buffer[:2]
-        end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD + 4)
-        if end < 0:
-            if len(self._buffer) > MAX_HEAD:
-                self._answer(None, wrong(431, f"its head is longer than {MAX_HEAD:,} bytes"), close=True)
-            elif looks_wrong(self._buffer):
-                self._answer(None, wrong(400, "it is no HTTP/1.1"), close=True)
-            elif self._buffer and self._timer is None:
-                self._wait(HEAD_TIMEOUT)
-            return
         try:
+            end = self._beginning.end(self._buffer)
+            if end is None:
+                if self._buffer and self._timer is None:
+                    self._wait(HEAD_TIMEOUT)
+                return
             request = parse_request(bytes(self._buffer[:end]))
         except Refused as error:
             self._answer(None, wrong(error.status, str(error)), close=True)

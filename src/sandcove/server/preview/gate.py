@@ -39,12 +39,13 @@ class Target:
     Attributes:
         key: requests of the same key can use each other's connections.
         origin: what the service is told of the request.
-        by: the id of the key that asks, if one does.
+        by: the id of the key that asks, if one does: its limits hold.
+        shown: the id of the key with whose end the request ends: the one that asks, or that of the proxy it came by.
     """
 
     def __init__(self, sandbox: Sandbox, origin: Origin, ports: Ports | None, by: str | None = None) -> None:
         self.sandbox = sandbox
-        self.by = by
+        self.by = self.shown = by
         self.origin = origin
         self.key = (sandbox, origin.port)
         self._ports = ports
@@ -181,7 +182,10 @@ class Gate:
             visitor = Visitor.of(request, front, caller)
         except Refused as error:
             return wrong(error.status, str(error))
-        return self._preview(front, place.label, path, visitor=visitor)
+        found = self._preview(front, place.label, path, visitor=visitor)
+        if isinstance(found, Target):
+            found.shown = caller.key
+        return found
 
     def _exposure(self, label: Label) -> Exposure | None:
         if (pair := label.with_token()) is not None:

@@ -6,14 +6,15 @@ import re
 from typing import Final
 
 __all__ = [
+    "MAX_FIELDS",
     "MAX_HEAD",
+    "Beginning",
     "Headers",
     "Refused",
     "Request",
     "Response",
     "fields",
     "is_host",
-    "looks_wrong",
     "parse_request",
     "request_line",
 ]
@@ -41,6 +42,42 @@ class Refused(Exception):  # noqa: N818 - it says what becomes of a request; no 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Beginning:
+    """A request's head that comes in pieces. Each byte is looked at once, however small they are."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._line = False
+
+    def end(self, data: bytearray) -> int | None:
+        """Where the blank line begins at the head's end; None until it has come.
+
+        A line break before the head is taken away. Until the end was found, `data` only grows.
+
+        Raises:
+            Refused: it can't become right any more.
+        """
+        if data.startswith(b"\r\n"):
+            del data[:2]
+            self._seen = 0
+        end = data.find(b"\r\n\r\n", max(self._seen - 3, 0), MAX_HEAD + 4)
+        if end >= 0:
+            self._seen, self._line = 0, False
+            return end
+        if len(data) > MAX_HEAD:
+            raise Refused(431, f"its head is longer than {MAX_HEAD:,} bytes")
+        # The last byte again: whether a line feed follows is known now.
+        start = max(self._seen - 1, 0)
+        if _BARE_SO_FAR.search(data, start):
+            raise Refused(400, "it is no HTTP/1.1")
+        if not self._line and (line := data.find(b"\r\n", start)) >= 0:
+            if not _REQUEST_LINE.fullmatch(data, 0, line):
+                raise Refused(400, "it is no HTTP/1.1")
+            self._line = True
+        self._seen = len(data)
+        return None
 
 
 class Request:
@@ -163,12 +200,6 @@ def request_line(line: bytes) -> tuple[bytes, bytes, int]:
 def is_host(text: str) -> bool:
     """It could be the value of a Host header."""
     return _HOST.fullmatch(text.encode("latin-1", "replace")) is not None
-
-
-def looks_wrong(data: bytes | bytearray) -> bool:
-    """A head that has only begun can't become right any more: it need not be waited for."""
-    line, end, _ = bytes(data[:MAX_HEAD]).partition(b"\r\n")
-    return bool(_BARE_SO_FAR.search(data) or (end and not _REQUEST_LINE.fullmatch(line)))
 
 
 def fields(text: bytes) -> Headers:

@@ -56,7 +56,7 @@ class Heads(Protocol):
         """The head that the service gets. The body follows as the caller framed it, by length or in chunks."""
 
     def answer_value(self, name: bytes, value: bytes) -> bytes:
-        """The value of an answer's header, as the caller gets it."""
+        """The value of an answer's header, as the caller gets it; `name` is empty for the text behind the status."""
 
 
 def framing(request: Request) -> list[bytes]:
@@ -148,7 +148,7 @@ def answer_head(
         old: the caller speaks HTTP/1.0.
         upgrade: the connection is a tunnel from here on.
     """
-    lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
+    lines = [_status_line(response, heads)]
     told_length = False
     for name, value in response.headers:
         if name in HOP_BY_HOP or name == b"x-sandcove-error" or (name in response.connection and name not in _FRAMING):
@@ -160,7 +160,7 @@ def answer_head(
         lines.append(b"%b: %b\r\n" % (name, heads.answer_value(name, value)))
     if upgrade:
         protocol = next((value for name, value in response.headers if name == b"upgrade"), b"websocket")
-        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % protocol)
+        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % heads.answer_value(b"upgrade", protocol))
     elif close:
         lines.append(b"connection: close\r\n")
     elif old:
@@ -171,13 +171,17 @@ def answer_head(
     return b"".join(lines)
 
 
-def interim_head(response: Response) -> bytes:
+def interim_head(response: Response, heads: Heads) -> bytes:
     """The head of an answer that comes before the answer (100, 103)."""
-    lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
+    lines = [_status_line(response, heads)]
     for name, value in response.headers:
         if name not in HOP_BY_HOP and name not in _FRAMING and name not in response.connection:
-            lines.append(b"%b: %b\r\n" % (name, value))
+            lines.append(b"%b: %b\r\n" % (name, heads.answer_value(name, value)))
     return b"".join(lines) + b"\r\n"
+
+
+def _status_line(response: Response, heads: Heads) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (response.status, heads.answer_value(b"", response.reason))
 
 
 def trailers(fields: Headers) -> Headers:
