@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
@@ -11,6 +12,8 @@ from http.client import HTTPException
 
 import pytest
 
+from sandcove import SandboxError
+from sandcove.server.questions import activity
 from tests.answers import Answer
 from tests.conftest import sandcove_home
 from tests.faults.hostile import CHANNEL, ENDLESS, MALFORMED, SILENT, WRONG, serving_hostile
@@ -167,6 +170,15 @@ def test_it_is_destroyed_and_the_others_go_on(server: Watched) -> None:
             assert gone is not None and gone.status == 200 and time.monotonic() - start < 20
         for connection in waiting:
             connection.close()
+
+
+def test_fewer_processes_than_none_make_no_room_for_more(server: Watched) -> None:
+    instead(server, "/api/activity", "negative-integers")
+    try:
+        with pytest.raises(SandboxError, match="answer that is none"):
+            asyncio.run(activity(server.home / "run" / "bad.sock"))
+    finally:
+        instead(server, "/api/activity", "none")
 
 
 def test_one_that_says_that_it_is_in_use_sleeps_when_it_is_told_to(server: Watched) -> None:

@@ -66,7 +66,7 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
     limit = sandbox.record.sleep_after / 1000
     try:
         told = await activity(sandbox.socket)
-        idle = 0.0 if told.busy else min(max(told.idle, 0) / 1000, sandbox.unused)
+        idle = 0.0 if told.busy else min(told.idle / 1000, sandbox.unused)
         if idle < limit:
             return limit - idle
         if sandbox.record.keep_alive:
@@ -75,8 +75,8 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
             await sandboxes.destroy(sandbox)
         else:
             await sandboxes.sleep(sandbox, if_idle=sandbox.record.sleep_after)
-    except (SandboxError, OSError) as error:
-        _log.warning("sandbox %s could not be looked at, or not put to sleep: %s", sandbox.record.uid, error)
+    except Exception as error:  # noqa: BLE001 - one sandbox ends no other's server
+        _warn("sandbox %s could not be looked at, or not put to sleep: %s", sandbox, error)
     return limit
 
 
@@ -101,11 +101,16 @@ async def end_lives(sandboxes: Sandboxes) -> None:
 async def _end_life(sandboxes: Sandboxes, sandbox: Sandbox, ending: set[Sandbox]) -> None:
     try:
         await sandboxes.destroy(sandbox, if_over=True)
-    except (SandboxError, OSError) as error:
-        _log.warning("sandbox %s, whose time is over, could not be destroyed: %s", sandbox.record.uid, error)
+    except Exception as error:  # noqa: BLE001 - as in `_look`
+        _warn("sandbox %s, whose time is over, could not be destroyed: %s", sandbox, error)
         await asyncio.sleep(TRY_AGAIN)
     ending.discard(sandbox)
     sandboxes.lives_changed.set()
+
+
+def _warn(message: str, sandbox: Sandbox, error: Exception) -> None:
+    expected = isinstance(error, SandboxError | OSError)
+    _log.warning(message, sandbox.record.uid, error, exc_info=None if expected else error)
 
 
 async def wait_until_idle(sandboxes: Sandboxes, listeners: Sequence[Listener], ports: Ports, seconds: float) -> None:
