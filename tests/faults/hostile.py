@@ -15,10 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote
+
+from tests.lingering import lingering
 
 __all__ = ["CHANNEL", "ENDLESS", "MALFORMED", "SILENT", "WRONG", "main", "preload", "serving_hostile"]
 
@@ -230,6 +232,26 @@ def _flood(sock: socket.socket) -> None:
     sock.sendall(_answer(b"%d" % sent))
 
 
+def _linger(sock: socket.socket) -> None:
+    """Messages with sockets whose last close waits, each of its own kind, in places that the server has no use for."""
+    null = os.open("/dev/null", os.O_RDONLY)
+    with ExitStack() as peers:
+        for word, others in (
+            (b"conn" + os.urandom(12), 0),
+            (b"kernel", 4),
+            (b"kernel", 5),
+            (b"junk", 0),
+            (b"junk", 200),
+        ):
+            for within in (False, True):
+                fd = peers.enter_context(lingering(within=within))
+                socket.send_fds(_channel, [word], [*[null] * others, fd])
+                threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+        sock.sendall(_answer(b"{}"))
+        while sock.recv(65536):
+            pass
+
+
 def _unasked(sock: socket.socket) -> None:
     """A right answer; and when its connection is kept for later, more, which nobody has asked for."""
     time.sleep(0.3)
@@ -262,6 +284,7 @@ def _serve(sock: socket.socket) -> None:
         **SILENT,
         **WRONG,
         "flood": _flood,
+        "linger": _linger,
         "unasked": _unasked,
     }
     with sock, suppress(OSError):

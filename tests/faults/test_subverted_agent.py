@@ -18,6 +18,7 @@ from tests.answers import Answer
 from tests.conftest import sandcove_home
 from tests.faults.hostile import CHANNEL, ENDLESS, MALFORMED, SILENT, WRONG, serving_hostile
 from tests.faults.server import Watched
+from tests.lingering import LINGER
 from tests.server.conftest import OnSocket, ask
 
 pytestmark = pytest.mark.local("the server's agents are the test's, and its process is looked at")
@@ -135,10 +136,19 @@ def test_messages_that_nobody_asked_for(server: Watched) -> None:
         if flood is not None and flood.status == 503:
             # What the test before had sent unasked came on this connection.
             flood = call(server, "/v1/sandboxes/bad/api/do/flood")
-        assert flood is not None and int(flood.body) > 1000
+        assert flood is not None and int(flood.body) > 300
         other = call(server, "/v1/sandboxes/other/api/ping")
         assert other is not None and other.status == 200
     assert server.descendants() < 80
+
+
+def test_sockets_whose_close_waits_hold_nobody_up(server: Watched) -> None:
+    with server.unharmed(BOUND):
+        start = time.monotonic()
+        passed = call(server, "/v1/sandboxes/bad/api/do/linger")
+        other = call(server, "/v1/sandboxes/other/api/ping")
+        assert passed is not None and passed.status == 200 and other is not None and other.status == 200
+        assert time.monotonic() - start < LINGER / 2
 
 
 def test_nothing_of_the_server_is_within_its_reach(server: Watched) -> None:
