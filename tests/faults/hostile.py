@@ -137,6 +137,8 @@ WRONG: dict[str, Play] = {
         ("wrong-types", b'{"busy": "x", "idle": [], "processes": {}}', b"200 OK"),
         ("negative", b'{"busy": 0, "idle": -1e300, "processes": -1e300}', b"200 OK"),
         ("huge-number", b'{"busy": 0, "idle": 1e300, "processes": 1' + b"0" * 300 + b"}", b"200 OK"),
+        ("in-use", b'{"busy": 1, "idle": 0, "processes": 0}', b"200 OK"),
+        ("just-used", b'{"busy": 0, "idle": 0, "processes": 0}', b"200 OK"),
         ("negative-integers", b'{"busy": -1, "idle": -1000, "processes": -1000}', b"200 OK"),
         ("huge-integer", b'{"busy": 0, "idle": 1' + b"0" * 400 + b', "processes": 0}', b"200 OK"),
         ("huge-wait", b'{"error": "x", "code": "CONTAINER_NOT_READY", "retryAfter": 1' + b"0" * 400 + b"}", b"503 Oh"),
@@ -202,6 +204,7 @@ CHANNEL = (
 
 _channel: socket.socket
 _instead: dict[str, str] = {}
+_looks = 0
 _dial = "none"
 
 
@@ -277,7 +280,7 @@ def _request(sock: socket.socket) -> tuple[str, bytes] | None:
 
 
 def _serve(sock: socket.socket) -> None:
-    global _dial  # noqa: PLW0603 - the one channel has one way to answer
+    global _dial, _looks  # noqa: PLW0603 - the one channel has one way to answer, and all connections count
     plays = {
         **ENDLESS,
         **MALFORMED,
@@ -290,11 +293,14 @@ def _serve(sock: socket.socket) -> None:
     with sock, suppress(OSError):
         while request := _request(sock):
             path, _, query = request[0].partition("?")
+            _looks += path == "/api/activity"
             if path == "/api/set":
                 name, _, value = unquote(query).partition("=")
                 _instead[name] = value
                 _dial = _instead.get("dial", "none")
                 sock.sendall(_answer(b"{}"))
+            elif path == "/api/looks":
+                sock.sendall(_answer(b"%d" % _looks))
             elif path == "/api/environ":
                 seen: dict[str, Any] = {"environ": dict(os.environ), "argv": sys.argv, "cwd": os.getcwd(), "fds": {}}
                 for fd in os.listdir("/proc/self/fd"):

@@ -217,6 +217,28 @@ def test_the_time_to_sleep_survives_every_answer(capable: None) -> None:
                 os.sched_yield()
 
 
+@pytest.mark.parametrize(
+    ("target", "name", "most"),
+    [
+        ("/api/activity", "in-use", 4),
+        ("/api/activity", "list", 4),
+        ("/api/activity", "just-used", 24),
+        ("/api/rest", "conflict", 4),
+    ],
+)
+def test_it_is_not_looked_at_without_a_pause(capable: None, target: str, name: str, most: int) -> None:
+    with sandcove_home() as home, serving_hostile(home) as pid:
+        sock = home / "server.sock"
+        assert ask(sock, "POST", "/v1/sandboxes", {"id": "bad"}).status == 201
+        ask(sock, "GET", f"/v1/sandboxes/bad/api/set?{target}={name}")
+        assert ask(sock, "POST", "/v1/sandboxes", {"id": "bad", "sleepAfter": 1}).status == 200
+        before = int(ask(sock, "GET", "/v1/sandboxes/bad/api/looks").body)
+        logged = len(Watched(home, pid).log().splitlines())
+        time.sleep(2)  # how often something is done in a time is told by that time
+        assert 1 <= int(ask(sock, "GET", "/v1/sandboxes/bad/api/looks").body) - before <= most
+        assert len(Watched(home, pid).log().splitlines()) - logged <= most
+
+
 @pytest.mark.alone
 def test_seats_are_free_though_an_agent_says_nothing(capable: None) -> None:
     with sandcove_home() as home, serving_hostile(home, "--sleep-after=0", "--most-alive=4") as pid:
