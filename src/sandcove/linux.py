@@ -208,14 +208,14 @@ def pid_of(pidfd: int) -> int:
         return next(int(line.split()[1]) for line in facts if line.startswith("Pid:"))
 
 
-def receive_fds(sock: socket.socket, size: int, count: int) -> tuple[bytes, list[int]]:
+def receive_fds(sock: socket.socket, size: int, count: int, flags: int = 0) -> tuple[bytes, list[int]]:
     """A message and up to `count` descriptors that came with it, closed on exec from the start.
 
     `socket.recv_fds` of Python 3.11 drops the flag that asks for this.
     """
     fds = array.array("i")
     space = socket.CMSG_SPACE(count * fds.itemsize)
-    data, ancillary, _, _ = sock.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = sock.recvmsg(size, space, flags | socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])

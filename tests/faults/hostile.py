@@ -250,9 +250,20 @@ def _linger(sock: socket.socket) -> None:
                 fd = peers.enter_context(lingering(within=within))
                 socket.send_fds(_channel, [word], [*[null] * others, fd])
                 threading.Thread(target=os.close, args=(fd,), daemon=True).start()
-        sock.sendall(_answer(b"{}"))
-        while sock.recv(65536):
-            pass
+        sock.sendall(_answer(b"{}", b"200 OK", b"connection: close"))
+        _never(sock)
+
+
+def _passing(sock: socket.socket) -> None:
+    """Such sockets come with a right answer."""
+    answer = _answer(b"{}", b"200 OK", b"connection: close")
+    with ExitStack() as peers:
+        for start in range(0, len(answer), 8):
+            fd = peers.enter_context(lingering(within=start % 16 == 0))
+            socket.send_fds(sock, [answer[start : start + 8]], [fd])
+            # Whoever closes it last waits: many, so that it is the server now and then.
+            threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+        _never(sock)
 
 
 def _unasked(sock: socket.socket) -> None:
@@ -288,6 +299,7 @@ def _serve(sock: socket.socket) -> None:
         **WRONG,
         "flood": _flood,
         "linger": _linger,
+        "passing": _passing,
         "unasked": _unasked,
     }
     with sock, suppress(OSError):

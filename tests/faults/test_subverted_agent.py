@@ -142,10 +142,11 @@ def test_messages_that_nobody_asked_for(server: Watched) -> None:
     assert server.descendants() < 80
 
 
-def test_sockets_whose_close_waits_hold_nobody_up(server: Watched) -> None:
+@pytest.mark.parametrize("name", ["linger", "passing"])
+def test_sockets_whose_close_waits_hold_nobody_up(server: Watched, name: str) -> None:
     with server.unharmed(BOUND):
         start = time.monotonic()
-        passed = call(server, "/v1/sandboxes/bad/api/do/linger")
+        passed = call(server, f"/v1/sandboxes/bad/api/do/{name}")
         other = call(server, "/v1/sandboxes/other/api/ping")
         assert passed is not None and passed.status == 200 and other is not None and other.status == 200
         assert time.monotonic() - start < LINGER / 2
