@@ -367,7 +367,7 @@ class ServiceUnavailableError(SandboxError):
     @property
     def retry_after(self) -> float | None:
         seconds = self.details.get("retryAfter")
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 2**53:
             return None
         return float(seconds)
 

@@ -13,6 +13,8 @@ import os
 import re
 import resource
 import socket
+import threading
+from collections.abc import Iterable
 
 __all__ = [
     "BACKLOG",
@@ -24,9 +26,11 @@ __all__ = [
     "CLONE_NEWUSER",
     "CLONE_NEWUTS",
     "MOST_OPEN_FILES",
+    "MOST_PASSED",
     "attach_mount",
     "become_room_root",
     "become_subreaper",
+    "close_at_once",
     "detached_mount",
     "drop_privileges",
     "leave_keyring",
@@ -48,6 +52,10 @@ __all__ = [
 BACKLOG = 2048
 """Connections to a listening socket of ours that can wait to be taken."""
 
+MOST_PASSED = 253
+"""Descriptors that a message can have (SCM_MAX_FD). The kernel itself closes those that there is no room for."""
+
+_CLONE_FILES = 0x00000400
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -200,18 +208,43 @@ def pid_of(pidfd: int) -> int:
         return next(int(line.split()[1]) for line in facts if line.startswith("Pid:"))
 
 
-def receive_fds(sock: socket.socket, size: int, count: int) -> tuple[bytes, list[int]]:
+def receive_fds(sock: socket.socket, size: int, count: int, flags: int = 0) -> tuple[bytes, list[int]]:
     """A message and up to `count` descriptors that came with it, closed on exec from the start.
 
     `socket.recv_fds` of Python 3.11 drops the flag that asks for this.
     """
     fds = array.array("i")
     space = socket.CMSG_SPACE(count * fds.itemsize)
-    data, ancillary, _, _ = sock.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = sock.recvmsg(size, space, flags | socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     return data, list(fds)
+
+
+def close_at_once(fds: Iterable[int]) -> None:
+    """Closes descriptors that code which is not trusted has passed, or whose messages that nobody has read may have
+    some, and waits for nothing.
+
+    The last close of a TCP socket with SO_LINGER waits for as long as that says, unless who closes is ending: so for
+    a moment a thread has a table of descriptors of its own, in which they stay open, and ends with it.
+    """
+    held, closed = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        try:
+            unshare(_CLONE_FILES)
+        finally:
+            held.set()
+        closed.wait()
+
+    threading.Thread(target=hold, name="close", daemon=True).start()
+    held.wait()
+    try:
+        for fd in fds:
+            os.close(fd)
+    finally:
+        closed.set()
 
 
 def sealed_memfd(name: str, data: bytes) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench import processes
+from sandcove.runtimes.local.remains import sweep
 from tests.crash.tracer import CAN_TRACE, Tracer
 from tests.crash.world import World, below, wait_for
 
@@ -32,12 +33,13 @@ def has_ended(pid: int, within: float) -> bool:
         os.close(handle)
 
 
-def like_bubblewrap(stack: ExitStack, home: Path, server: int) -> int:
-    """A process that looks like bubblewrap at work for this server."""
+def like_bubblewrap(stack: ExitStack, home: Path, server: int, *more: str) -> int:
+    """A process that looks like bubblewrap at work for this server; `more`: arguments that it has besides."""
     words = [
         "bwrap",
         "-c",
         "import time; time.sleep(1000)",
+        *more,
         "--",
         "holder",
         str(home / "sandboxes/x/root"),
@@ -60,6 +62,17 @@ def test_a_zygote_that_ends_late_harms_no_room_of_the_next_server(world: World) 
         assert not has_ended(new, 0)
         world.start()
         assert has_ended(new, 10)
+
+
+def test_no_more_is_read_of_a_process_than_bubblewrap_says(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        short, long = (like_bubblewrap(stack, tmp_path, 1, *more) for more in ((), ("x" * 100_000,)))
+        before = len(os.listdir("/proc/self/fd"))
+        sweep(str(tmp_path), 2)
+        assert not has_ended(short, 0)
+        sweep(str(tmp_path), 1)
+        assert has_ended(short, 10) and not has_ended(long, 0.5)
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.skipif(not CAN_TRACE, reason="tracer.py does not know the numbers of this machine's system calls")

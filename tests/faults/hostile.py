@@ -15,10 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote
+
+from tests.lingering import lingering
 
 __all__ = ["CHANNEL", "ENDLESS", "MALFORMED", "SILENT", "WRONG", "main", "preload", "serving_hostile"]
 
@@ -135,6 +137,11 @@ WRONG: dict[str, Play] = {
         ("wrong-types", b'{"busy": "x", "idle": [], "processes": {}}', b"200 OK"),
         ("negative", b'{"busy": 0, "idle": -1e300, "processes": -1e300}', b"200 OK"),
         ("huge-number", b'{"busy": 0, "idle": 1e300, "processes": 1' + b"0" * 300 + b"}", b"200 OK"),
+        ("in-use", b'{"busy": 1, "idle": 0, "processes": 0}', b"200 OK"),
+        ("just-used", b'{"busy": 0, "idle": 0, "processes": 0}', b"200 OK"),
+        ("negative-integers", b'{"busy": -1, "idle": -1000, "processes": -1000}', b"200 OK"),
+        ("huge-integer", b'{"busy": 0, "idle": 1' + b"0" * 400 + b', "processes": 0}', b"200 OK"),
+        ("huge-wait", b'{"error": "x", "code": "CONTAINER_NOT_READY", "retryAfter": 1' + b"0" * 400 + b"}", b"503 Oh"),
         ("list-error", b"[]", b"500 Oh"),
         ("deep-error", b'{"error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"500 Oh"),
         ("odd-error", b'{"error": {"a": []}, "code": ["x"], "message": 1, "self": 2, "cls": 3}', b"500 Oh"),
@@ -197,6 +204,7 @@ CHANNEL = (
 
 _channel: socket.socket
 _instead: dict[str, str] = {}
+_looks = 0
 _dial = "none"
 
 
@@ -227,6 +235,37 @@ def _flood(sock: socket.socket) -> None:
     sock.sendall(_answer(b"%d" % sent))
 
 
+def _linger(sock: socket.socket) -> None:
+    """Messages with sockets whose last close waits, each of its own kind, in places that the server has no use for."""
+    null = os.open("/dev/null", os.O_RDONLY)
+    with ExitStack() as peers:
+        for word, others in (
+            (b"conn" + os.urandom(12), 0),
+            (b"kernel", 4),
+            (b"kernel", 5),
+            (b"junk", 0),
+            (b"junk", 200),
+        ):
+            for within in (False, True):
+                fd = peers.enter_context(lingering(within=within))
+                socket.send_fds(_channel, [word], [*[null] * others, fd])
+                threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+        sock.sendall(_answer(b"{}", b"200 OK", b"connection: close"))
+        _never(sock)
+
+
+def _passing(sock: socket.socket) -> None:
+    """Such sockets come with a right answer."""
+    answer = _answer(b"{}", b"200 OK", b"connection: close")
+    with ExitStack() as peers:
+        for start in range(0, len(answer), 8):
+            fd = peers.enter_context(lingering(within=start % 16 == 0))
+            socket.send_fds(sock, [answer[start : start + 8]], [fd])
+            # Whoever closes it last waits: many, so that it is the server now and then.
+            threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+        _never(sock)
+
+
 def _unasked(sock: socket.socket) -> None:
     """A right answer; and when its connection is kept for later, more, which nobody has asked for."""
     time.sleep(0.3)
@@ -252,23 +291,28 @@ def _request(sock: socket.socket) -> tuple[str, bytes] | None:
 
 
 def _serve(sock: socket.socket) -> None:
-    global _dial  # noqa: PLW0603 - the one channel has one way to answer
+    global _dial, _looks  # noqa: PLW0603 - the one channel has one way to answer, and all connections count
     plays = {
         **ENDLESS,
         **MALFORMED,
         **SILENT,
         **WRONG,
         "flood": _flood,
+        "linger": _linger,
+        "passing": _passing,
         "unasked": _unasked,
     }
     with sock, suppress(OSError):
         while request := _request(sock):
             path, _, query = request[0].partition("?")
+            _looks += path == "/api/activity"
             if path == "/api/set":
                 name, _, value = unquote(query).partition("=")
                 _instead[name] = value
                 _dial = _instead.get("dial", "none")
                 sock.sendall(_answer(b"{}"))
+            elif path == "/api/looks":
+                sock.sendall(_answer(b"%d" % _looks))
             elif path == "/api/environ":
                 seen: dict[str, Any] = {"environ": dict(os.environ), "argv": sys.argv, "cwd": os.getcwd(), "fds": {}}
                 for fd in os.listdir("/proc/self/fd"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
@@ -11,10 +12,13 @@ from http.client import HTTPException
 
 import pytest
 
+from sandcove import SandboxError
+from sandcove.server.questions import activity
 from tests.answers import Answer
 from tests.conftest import sandcove_home
 from tests.faults.hostile import CHANNEL, ENDLESS, MALFORMED, SILENT, WRONG, serving_hostile
 from tests.faults.server import Watched
+from tests.lingering import LINGER
 from tests.server.conftest import OnSocket, ask
 
 pytestmark = pytest.mark.local("the server's agents are the test's, and its process is looked at")
@@ -132,10 +136,20 @@ def test_messages_that_nobody_asked_for(server: Watched) -> None:
         if flood is not None and flood.status == 503:
             # What the test before had sent unasked came on this connection.
             flood = call(server, "/v1/sandboxes/bad/api/do/flood")
-        assert flood is not None and int(flood.body) > 1000
+        assert flood is not None and int(flood.body) > 300
         other = call(server, "/v1/sandboxes/other/api/ping")
         assert other is not None and other.status == 200
     assert server.descendants() < 80
+
+
+@pytest.mark.parametrize("name", ["linger", "passing"])
+def test_sockets_whose_close_waits_hold_nobody_up(server: Watched, name: str) -> None:
+    with server.unharmed(BOUND):
+        start = time.monotonic()
+        passed = call(server, f"/v1/sandboxes/bad/api/do/{name}")
+        other = call(server, "/v1/sandboxes/other/api/ping")
+        assert passed is not None and passed.status == 200 and other is not None and other.status == 200
+        assert time.monotonic() - start < LINGER / 2
 
 
 def test_nothing_of_the_server_is_within_its_reach(server: Watched) -> None:
@@ -169,6 +183,15 @@ def test_it_is_destroyed_and_the_others_go_on(server: Watched) -> None:
             connection.close()
 
 
+def test_fewer_processes_than_none_make_no_room_for_more(server: Watched) -> None:
+    instead(server, "/api/activity", "negative-integers")
+    try:
+        with pytest.raises(SandboxError, match="answer that is none"):
+            asyncio.run(activity(server.home / "run" / "bad.sock"))
+    finally:
+        instead(server, "/api/activity", "none")
+
+
 def test_one_that_says_that_it_is_in_use_sleeps_when_it_is_told_to(server: Watched) -> None:
     instead(server, "/api/rest", "conflict")
     slept = call(server, "/v1/sandboxes/bad/sleep", "POST")
@@ -193,6 +216,28 @@ def test_the_time_to_sleep_survives_every_answer(capable: None) -> None:
             while ask(sock, "GET", "/v1/sandboxes/good").json["state"] != "asleep":
                 assert time.monotonic() < until
                 os.sched_yield()
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "most"),
+    [
+        ("/api/activity", "in-use", 4),
+        ("/api/activity", "list", 4),
+        ("/api/activity", "just-used", 24),
+        ("/api/rest", "conflict", 4),
+    ],
+)
+def test_it_is_not_looked_at_without_a_pause(capable: None, target: str, name: str, most: int) -> None:
+    with sandcove_home() as home, serving_hostile(home) as pid:
+        sock = home / "server.sock"
+        assert ask(sock, "POST", "/v1/sandboxes", {"id": "bad"}).status == 201
+        ask(sock, "GET", f"/v1/sandboxes/bad/api/set?{target}={name}")
+        assert ask(sock, "POST", "/v1/sandboxes", {"id": "bad", "sleepAfter": 1}).status == 200
+        before = int(ask(sock, "GET", "/v1/sandboxes/bad/api/looks").body)
+        logged = len(Watched(home, pid).log().splitlines())
+        time.sleep(2)  # how often something is done in a time is told by that time
+        assert 1 <= int(ask(sock, "GET", "/v1/sandboxes/bad/api/looks").body) - before <= most
+        assert len(Watched(home, pid).log().splitlines()) - logged <= most
 
 
 @pytest.mark.alone

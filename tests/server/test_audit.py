@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -94,3 +95,20 @@ def test_keys_and_tokens_are_cut(as_json: bool) -> None:
     for secret in ("S" * 13, "T" * 13, "U", "dXNlcjpwYXNz"):
         assert secret not in text
     assert "ValueError" in text
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_nobody_writes_lines_of_his_own_into_the_log(as_json: bool) -> None:
+    said = "x\n2026-01-01 00:00:00,000 INFO sandcove.server: forged\r\x1b[2J\u2028\ud800"
+    try:
+        raise ValueError(said)
+    except ValueError:
+        caught = sys.exc_info()
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "it failed: %s", (said + "y" * 50_000,), caught)
+    text = LogFormatter(json=as_json).format(record)
+    assert len(text) < 5000 and not re.search("^2026-01-01", text, re.MULTILINE)
+    assert not re.search("[\r\x1b\u2028\ud800]", text)
+    first, *rest = text.split("\n")
+    assert all(line.startswith("    ") for line in rest)
+    message = json.loads(first)["message"] if as_json else first
+    assert "it failed: x\\n2026-01-01" in message and "forged\\r\\x1b[2J\\u2028\\ud800yyy" in message

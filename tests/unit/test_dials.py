@@ -15,6 +15,7 @@ from sandcove.errors import ContainerNotReadyError, PortNotListeningError
 from sandcove.runtimes.local import dials
 from sandcove.runtimes.local.dials import Dials
 from sandcove.wire.dial import RESTING, Dial, Dialled
+from tests.lingering import LINGER, lingering
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def run(ours: socket.socket, test: Callable[[Dials], Awaitable[None]]) -> None:
         made = Dials(ours)
 
         def read() -> None:
-            data, fds = linux.receive_fds(ours, 64, 5)
+            data, fds = linux.receive_fds(ours, 64, linux.MOST_PASSED)
             if not made.on_message(data, fds):
                 for fd in fds:
                     os.close(fd)
@@ -141,6 +142,42 @@ def test_what_is_no_connected_tcp_socket_is_refused(
             await task
 
     run(ours, check)
+    assert open_fds() == before
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["itself", "within another"])
+@pytest.mark.parametrize("answer", ["made up", "an error", "two"])
+def test_a_socket_whose_close_waits_holds_nobody_up(
+    pair: tuple[socket.socket, socket.socket], answer: str, within: bool
+) -> None:
+    ours, theirs = pair
+    before = open_fds()
+
+    async def check(made: Dials) -> None:
+        task = asyncio.ensure_future(made.connect(3000, 0))
+        dial = await asked(theirs)
+        with lingering(within=within) as fd:
+            number = 77 if answer == "made up" else dial.number
+            fds = [fd, theirs.fileno()] if answer == "two" else [fd]
+            socket.send_fds(theirs, [Dialled(number, 111 if answer == "an error" else 0).encode()], fds)
+            os.close(fd)
+            start = time.monotonic()
+            theirs.send(Dialled(dial.number, 111).encode())
+            with pytest.raises(PortNotListeningError):
+                await task
+            assert time.monotonic() - start < LINGER / 2
+
+    run(ours, check)
+    assert open_fds() == before
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["itself", "within another"])
+def test_what_is_closed_at_once_waits_for_nothing(within: bool) -> None:
+    before = open_fds()
+    with lingering(within=within) as fd:
+        start = time.monotonic()
+        linux.close_at_once([fd])
+        assert time.monotonic() - start < LINGER / 2
     assert open_fds() == before
 
 

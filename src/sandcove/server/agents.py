@@ -9,15 +9,41 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from sandcove import linux
 from sandcove.errors import ContainerNotReadyError
 from sandcove.wire.http import Event, ResponseParser
 
-__all__ = ["AgentConnection", "Agents"]
+__all__ = ["AgentConnection", "AgentSocket", "Agents"]
 
 MOST_IDLE = 32
 """Idle connections kept to one agent."""
 HIGH_WATER = 1024 * 1024
 """Bytes of an answer that nobody has taken yet, at which reading pauses."""
+
+
+class AgentSocket(socket.socket):
+    """A socket to an agent, which may pass descriptors on it that nobody asked for: no call waits for their close."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_UNIX)
+
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        # Where there is no room for them the kernel closes them, in the call.
+        data, fds = linux.receive_fds(self, bufsize, linux.MOST_PASSED, flags)
+        if fds:
+            linux.close_at_once(fds)
+        return data
+
+    def close(self) -> None:
+        try:
+            # From here on nothing more can come.
+            self.shutdown(socket.SHUT_RD)
+            unread = super().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            unread = b""
+        if unread:
+            linux.close_at_once([self.detach()])
+        super().close()
 
 
 class AgentConnection(asyncio.Protocol):
@@ -49,7 +75,7 @@ class AgentConnection(asyncio.Protocol):
         Raises:
             ContainerNotReadyError: nobody listens there.
         """
-        sock = socket.socket(socket.AF_UNIX)
+        sock = AgentSocket()
         try:
             sock.setblocking(False)
             await asyncio.get_running_loop().sock_connect(sock, str(path))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from pathlib import Path
 
 from sandcove.home import Home
+from sandcove.server.agents import AgentSocket
 
 __all__ = ["clear_up"]
 
@@ -31,7 +31,7 @@ async def clear_up(home: Home) -> None:
 
 async def _wait_for_end(path: Path) -> None:
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_UNIX) as agent, contextlib.suppress(OSError):
+    with AgentSocket() as agent, contextlib.suppress(OSError):
         agent.setblocking(False)
         try:
             async with asyncio.timeout(LONGEST_END):

@@ -11,6 +11,12 @@ from sandcove.wire.codec import encode
 
 __all__ = ["LogFormatter", "start_logging"]
 
+LONGEST_MESSAGE = 2000
+"""Characters."""
+LONGEST_TRACEBACK = 20_000
+"""Characters, of its end."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SECRET = re.compile(r"\b(sc[ks]_[A-Za-z0-9]{0,12})[A-Za-z0-9_.~+/=-]*|(?i:\b(bearer|basic) )[^\s'\"]+")
 
 
@@ -24,25 +30,38 @@ def start_logging(format: str) -> None:
 class LogFormatter(logging.Formatter):
     """Lines of text; or JSON objects with ``time``, ``level``, ``logger``, ``message`` and perhaps ``traceback``.
 
-    What looks like a key or a token is cut after its beginning, whatever logged it.
+    What looks like a key or a token is cut after its beginning, whatever logged it. A message may have what an
+    attacker says in it: it is one line, of limited length, and the lines of its traceback are set in.
     """
 
     def __init__(self, *, json: bool) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        super().__init__()
         self._json = json
 
     def format(self, record: logging.LogRecord) -> str:
+        message = _escaped(_without_secrets(record.getMessage()))
+        if len(message) > LONGEST_MESSAGE:
+            message = f"{message[:LONGEST_MESSAGE]}... ({len(message) - LONGEST_MESSAGE:,} more)"
+        lines = []
+        if record.exc_info:
+            traceback = _without_secrets(self.formatException(record.exc_info))[-LONGEST_TRACEBACK:]
+            lines = [_escaped(line) for line in traceback.split("\n")]
         if not self._json:
-            return _without_secrets(super().format(record))
+            head = f"{self.formatTime(record)} {record.levelname} {record.name}: {message}"
+            return "\n    ".join([head, *lines])
         content = {
             "time": timestamp(),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _without_secrets(record.getMessage()),
+            "message": message,
         }
-        if record.exc_info:
-            content["traceback"] = _without_secrets(self.formatException(record.exc_info))
+        if lines:
+            content["traceback"] = "\n".join(lines)
         return encode(content).decode()
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _without_secrets(text: str) -> str:

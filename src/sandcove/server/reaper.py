@@ -21,6 +21,10 @@ LONGEST_WAIT = 30.0
 """Seconds after which times to live are looked at again at the latest: the machine may have been suspended."""
 MOST_LOOKS = 32
 """Sandboxes that are looked at at once: one whose agent does not answer holds no other up."""
+PAUSE = 1.0
+"""Seconds until a sandbox that was in use, or could not be put to sleep, is looked at again at the earliest."""
+SHORT_PAUSE = 0.1
+"""The same of one that was not in use, but not for long enough."""
 TRY_AGAIN = 5.0
 """Seconds until what could not be destroyed is tried again."""
 
@@ -50,8 +54,9 @@ async def reap(sandboxes: Sandboxes) -> None:
             for gone in due.keys() - running:
                 del due[gone]
             for sandbox in running - looking:
-                latest = now + sandbox.record.sleep_after / 1000
-                due[sandbox] = min(due.get(sandbox, latest), latest)
+                limit = sandbox.record.sleep_after / 1000
+                # It may be less than it was at the last look.
+                due[sandbox] = min(due.get(sandbox, now + limit), now + max(limit, PAUSE))
                 if due[sandbox] <= now:
                     looking.add(sandbox)
                     group.create_task(look(sandbox))
@@ -66,18 +71,17 @@ async def _look(sandboxes: Sandboxes, sandbox: Sandbox) -> float:
     limit = sandbox.record.sleep_after / 1000
     try:
         told = await activity(sandbox.socket)
-        idle = 0.0 if told.busy else min(max(told.idle, 0) / 1000, sandbox.unused)
-        if idle < limit:
-            return limit - idle
-        if sandbox.record.keep_alive:
-            return limit
-        if sandbox.record.anonymous:
-            await sandboxes.destroy(sandbox)
-        else:
-            await sandboxes.sleep(sandbox, if_idle=sandbox.record.sleep_after)
-    except (SandboxError, OSError) as error:
-        _log.warning("sandbox %s could not be looked at, or not put to sleep: %s", sandbox.record.uid, error)
-    return limit
+        if not (told.busy or sandbox.in_use or sandbox.record.keep_alive):
+            idle = min(told.idle / 1000, sandbox.unused)
+            if idle < limit:
+                return max(limit - idle, SHORT_PAUSE)
+            if sandbox.record.anonymous:
+                await sandboxes.destroy(sandbox)
+            else:
+                await sandboxes.sleep(sandbox, if_idle=sandbox.record.sleep_after)
+    except Exception as error:  # noqa: BLE001 - one sandbox ends no other's server
+        _warn("sandbox %s could not be looked at, or not put to sleep: %s", sandbox, error)
+    return max(limit, PAUSE)
 
 
 async def end_lives(sandboxes: Sandboxes) -> None:
@@ -101,11 +105,16 @@ async def end_lives(sandboxes: Sandboxes) -> None:
 async def _end_life(sandboxes: Sandboxes, sandbox: Sandbox, ending: set[Sandbox]) -> None:
     try:
         await sandboxes.destroy(sandbox, if_over=True)
-    except (SandboxError, OSError) as error:
-        _log.warning("sandbox %s, whose time is over, could not be destroyed: %s", sandbox.record.uid, error)
+    except Exception as error:  # noqa: BLE001 - as in `_look`
+        _warn("sandbox %s, whose time is over, could not be destroyed: %s", sandbox, error)
         await asyncio.sleep(TRY_AGAIN)
     ending.discard(sandbox)
     sandboxes.lives_changed.set()
+
+
+def _warn(message: str, sandbox: Sandbox, error: Exception) -> None:
+    expected = isinstance(error, SandboxError | OSError)
+    _log.warning(message, sandbox.record.uid, error, exc_info=None if expected else error)
 
 
 async def wait_until_idle(sandboxes: Sandboxes, listeners: Sequence[Listener], ports: Ports, seconds: float) -> None:

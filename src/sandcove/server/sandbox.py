@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from sandcove.errors import ContainerNotReadyError, SandboxError, SandboxNotFoundError
 from sandcove.runtimes.base import Room
+from sandcove.server.agents import AgentSocket
 from sandcove.server.registry import Record
 from sandcove.server.states import State, move
 
@@ -69,7 +69,7 @@ class Sandbox:
 
     def answers(self) -> bool:
         """Its agent listens on its socket."""
-        with socket.socket(socket.AF_UNIX) as probe:
+        with AgentSocket() as probe:
             probe.setblocking(False)
             return probe.connect_ex(str(self.socket)) in (0, errno.EAGAIN)
 

@@ -105,7 +105,7 @@ class Seats:
                 if told.busy:
                     sandboxes.remove(first)
                 else:
-                    first.was_used(before - max(told.idle, 0) / 1000)
+                    first.was_used(before - told.idle / 1000)
         return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -33,6 +33,10 @@ __all__ = [
     "SessionDeleted",
     "Success",
 ]
+
+
+Counted = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A number that the server reckons with, though code inside may have taken over the agent that tells it."""
 
 
 class Error(Answer):
@@ -93,11 +97,11 @@ class Pong(Answer):
 class Activity(Answer):
     """(ours) ``GET /api/activity``."""
 
-    busy: int
+    busy: Counted
     """Calls that run."""
-    idle: int
+    idle: Counted
     """Milliseconds since the last ended."""
-    processes: int
+    processes: Counted
     """Background processes that run."""
 
 

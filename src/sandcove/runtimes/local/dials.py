@@ -10,6 +10,7 @@ import socket
 from itertools import count
 
 from sandcove.errors import ContainerNotReadyError, PortNotListeningError
+from sandcove.linux import close_at_once
 from sandcove.wire.dial import RESTING, Dial, Dialled
 
 __all__ = ["Dials"]
@@ -112,9 +113,9 @@ class Dials:
         future = self._waiting.get(dialled.number)
         if future is None or future.done():
             # It comes too late, or was made up.
-            _close(fds)
+            close_at_once(fds)
         elif dialled.error:
-            _close(fds)
+            close_at_once(fds)
             future.set_result(dialled.error)
         else:
             future.set_result(_checked(fds) or errno.EBADF)
@@ -136,7 +137,7 @@ def _checked(fds: list[int]) -> Passed | None:
         try:
             sock = Passed(fileno=fds[0])
         except OSError:
-            _close(fds)
+            close_at_once(fds)
             return None
         tcp = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM
         if tcp and sock.proto == socket.IPPROTO_TCP:
@@ -146,9 +147,9 @@ def _checked(fds: list[int]) -> Passed | None:
                 return sock
             except OSError:
                 pass  # it is not connected
-        sock.close()
-        return None
-    _close(fds)
+        sock.detach()
+    if fds:
+        close_at_once(fds)
     return None
 
 
@@ -158,11 +159,6 @@ def _drop(answer: asyncio.Future[Passed | int]) -> None:
         got = answer.result()
         if not isinstance(got, int):
             got.close()
-
-
-def _close(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)
 
 
 def _ending() -> ContainerNotReadyError:

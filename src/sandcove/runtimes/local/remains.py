@@ -18,6 +18,8 @@ __all__ = ["LONGEST_END", "end_rooms", "sweep"]
 
 LONGEST_END = 10.0
 """Seconds that rooms may take to end, which they do by themselves once their server is gone."""
+MOST_ARGUMENTS = 16 * 1024
+"""Bytes; those of bubblewrap are fewer than a thousand and some paths."""
 
 _log = logging.getLogger("sandcove.runtime")
 
@@ -28,10 +30,13 @@ def sweep(folder: str, server: int) -> None:
     Bubblewrap ends by itself when its server has, but the process that it forks waits for a word from it, without an
     end if it ends in between. A room that stands ends by itself.
     """
-    for pid, program, mark in _processes(folder):
-        if program == b"bwrap" and mark == str(server).encode():
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+    for pidfd, _, program, mark in _processes(folder):
+        try:
+            if program == b"bwrap" and mark == str(server).encode():
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
 
 
 async def end_rooms(folder: str) -> None:
@@ -39,14 +44,10 @@ async def end_rooms(folder: str) -> None:
 
     Until then a room could still change the files of its sandbox, or mount them.
     """
-    await asyncio.gather(*(_end(pid) for pid, _, _ in _processes(folder)))
+    await asyncio.gather(*(_end(pidfd, pid) for pidfd, pid, _, _ in _processes(folder)))
 
 
-async def _end(pid: int) -> None:
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return
+async def _end(pidfd: int, pid: int) -> None:
     try:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -58,13 +59,21 @@ async def _end(pid: int) -> None:
         os.close(pidfd)
 
 
-def _processes(folder: str) -> Iterator[tuple[int, bytes, bytes]]:
-    """Those of rooms below `folder`: id, program, and the id of their server in words."""
+def _processes(folder: str) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Those of rooms below `folder`: a descriptor of the process, which the caller owns, its id, its program, and the
+    id of their server in words.
+
+    What a process says of itself any other may say too. But it is still the process that has said so.
+    """
     start = os.fsencode(f"{folder}/")
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
             if name.isdigit():
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    words = file.read().split(b"\0")
-                if len(words) > 3 and words[-3].startswith(start) and words[-3].endswith(b"/root"):
-                    yield int(name), os.path.basename(words[0]), words[-2]
+                with contextlib.ExitStack() as unwanted:
+                    pidfd = os.pidfd_open(int(name))
+                    unwanted.callback(os.close, pidfd)
+                    with open(f"/proc/{name}/cmdline", "rb", buffering=0) as file:
+                        words = file.read(MOST_ARGUMENTS).split(b"\0")
+                    if len(words) > 3 and words[-3].startswith(start) and words[-3].endswith(b"/root"):
+                        unwanted.pop_all()
+                        yield pidfd, int(name), os.path.basename(words[0]), words[-2]

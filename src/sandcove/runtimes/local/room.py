@@ -202,14 +202,14 @@ class LocalRoom:
         with contextlib.suppress(BlockingIOError):
             data, fds = b"", list[int]()
             with contextlib.suppress(ConnectionError):
-                data, fds = linux.receive_fds(channel, 64, KERNEL_FDS)
+                data, fds = linux.receive_fds(channel, 64, linux.MOST_PASSED)
             if data == KERNEL_REQUEST and len(fds) == KERNEL_FDS:
                 on_request(fds)
                 return
             if self._dials.on_message(data, fds):
                 return
-            for fd in fds:
-                os.close(fd)
+            if fds:
+                linux.close_at_once(fds)
             if not data:
                 asyncio.get_running_loop().remove_reader(channel.fileno())
                 self._dials.end()
@@ -234,7 +234,7 @@ class LocalRoom:
         if self._channel is not None:
             loop.remove_reader(self._channel.fileno())
             self._dials.end()
-            self._channel.close()
+            linux.close_at_once([self._channel.detach()])
         with contextlib.suppress(FileNotFoundError):
             self.spec.socket.unlink()
         if self.group is not None:

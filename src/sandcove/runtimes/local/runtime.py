@@ -216,8 +216,7 @@ class LocalRuntime:
 
     def _on_kernel_request(self, room: LocalRoom, fds: list[int]) -> None:
         if self._closed or len(self._requests) >= MOST_REQUESTS or room.kernels_wanted >= MOST_OF_A_ROOM:
-            for fd in fds:
-                os.close(fd)
+            linux.close_at_once(fds)
             return
         room.kernels_wanted += 1
         task = asyncio.ensure_future(self._fork_kernel(room, fds))
@@ -237,8 +236,7 @@ class LocalRuntime:
             _log.warning("no kernel could be forked: %s", error)
         finally:
             room.kernels_wanted -= 1
-            for fd in fds:
-                os.close(fd)
+            linux.close_at_once(fds)
 
     async def delete(self, folder: Path) -> None:
         """Moves the folder into the trash at once, and deletes it there off the loop."""

@@ -247,10 +247,15 @@ def main() -> None:
             if home:
                 sweep(home, int(server))
             return
+        read, write = os.pipe()
         if os.fork() == 0:
             control.close()
+            # An agent may have passed some whose last close waits (see `linux.close_at_once`): that is not done here.
+            os.close(write)
+            os.read(read, 1)
+            os.close(read)
             entry.enter(module, *fds)
-        for fd in fds:
+        for fd in (read, *fds, write):
             os.close(fd)
         with contextlib.suppress(OSError):  # the server has ended meanwhile
             control.send(b"forked")
