@@ -23,7 +23,7 @@ import msgspec
 
 from sandcove.runtimes.local import measure
 from sandcove.runtimes.local.room import LocalRoom
-from sandcove.waiting import cancelled
+from sandcove.waiting import cancelled, lasting
 
 __all__ = ["DiskWatch", "in_turn"]
 
@@ -68,7 +68,7 @@ class DiskWatch:
 
     def start(self) -> None:
         """Begins to watch."""
-        self._task = asyncio.ensure_future(self._watch())
+        self._task = asyncio.ensure_future(lasting(self._watch, _log))
 
     async def close(self) -> None:
         """Ends that."""
