@@ -115,6 +115,30 @@ def test_files_in_memory_count(small: Sandbox) -> None:
     assert small.exec("head -c 40000000 /dev/zero >/run/large").exit_code == 1
 
 
+SOCKETS = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+held, queued = [], 0
+for _ in range(60):
+    client = socket.create_connection(listener.getsockname(), timeout=5)
+    held += [client, listener.accept()[0]]
+    for end in held[-2:]:
+        end.settimeout(0.05)
+        try:
+            while queued < 200 << 20:
+                queued += end.send(bytes(1 << 20))
+        except TimeoutError:
+            pass
+print(queued >> 20)
+"""
+
+
+def test_what_waits_in_sockets_counts(small: Sandbox) -> None:
+    result = small.exec(["python3", "-c", SOCKETS], timeout=60)
+    # Either the kernel takes no more of it, or the program is ended.
+    assert not result.success or int(result.stdout) < 120, result.stdout
+
+
 def test_processes_are_bounded(small: Sandbox) -> None:
     with Sandbox(limits={"processes": 400}) as large:
         made = int(large.exec(["python3", "-c", FORKS], timeout=20).stdout)
