@@ -233,9 +233,10 @@ def test_files_without_a_name_count_however_they_are_held(how: str, tmp_path: Pa
     assert whole * files <= size <= (whole + 65536) * files
 
 
-def test_descriptors_that_take_too_long_to_count_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("longest", ["LONGEST", "LATEST"])
+def test_descriptors_that_take_too_long_to_count_are_too_much(longest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert held([os.getpid()], 0, 0)[0] < TOO_MUCH
-    monkeypatch.setattr(measuring, "LONGEST", 0.0)
+    monkeypatch.setattr(measuring, longest, 0.0)
     assert held([os.getpid()], 0, 0) == (TOO_MUCH, TOO_MUCH)
 
 

@@ -26,6 +26,8 @@ _SPARED = 64
 TOO_MUCH = 2**60
 LONGEST = 10.0
 """Seconds of processor time for the descriptors and mappings of one room: some two million."""
+LATEST = 60.0
+"""Seconds for them in any case, however busy the machine is."""
 MOST = 2_000_000
 """Files, and names of folders, of one room that are remembered at a time."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -89,12 +91,12 @@ def _entries(fd: int) -> Iterator[tuple[str, os.stat_result]]:
 
 def held(pids: list[int], most_bytes: int, most_files: int) -> tuple[int, int]:
     """Bytes and number of files without a name that these processes have open or mapped; stops as `measure` does."""
-    until = time.process_time() + LONGEST
+    until, latest = time.process_time() + LONGEST, time.monotonic() + LATEST
     found: dict[tuple[int, int], int] = {}
     in_memory: dict[int, bool] = {}
     size = 0
     for path, key, least in _held(pids):
-        if time.process_time() > until or len(found) > MOST:
+        if time.process_time() > until or time.monotonic() > latest or len(found) > MOST:
             return TOO_MUCH, TOO_MUCH
         try:
             status = os.stat(path)
