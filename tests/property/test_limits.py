@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -185,10 +186,20 @@ def test_usage_counts_a_linked_file_once_and_follows_nothing(tmp_path: Path) -> 
     (tmp_path / "one").write_bytes(b"x" * 100_000)
     (tmp_path / "two").hardlink_to(tmp_path / "one")
     (tmp_path / "out").symlink_to("/")
-    size, files = measure(str(tmp_path), 0, 0)
+    size, files = measure(str(tmp_path), 0)
     assert 100_000 <= size < 130_000
     assert files == 3
-    assert measure(str(tmp_path), 0, 1)[1] == 2
+    assert measure(str(tmp_path), 1)[1] == 2
+
+
+def test_how_far_a_room_is_above_its_limits_is_told(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / str(number)).write_bytes(bytes(1 << 20))
+    asked = json.dumps({"a room": (str(tmp_path), [], 1 << 20, 7), "gone": (str(tmp_path / "gone"), [], 0, 0)})
+    command = [sys.executable, "-I", "-S", measuring.__file__]
+    told = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True).stdout
+    name, size, *others = json.loads(told)
+    assert (name, others) == ("a room", [12, 0, 0]) and size >= 12 << 20
 
 
 HOLDS = """
@@ -254,7 +265,7 @@ def test_a_nesting_too_deep_to_count_is_too_much(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, limits[1]))
-        found = measure(str(tree), 1 << 40, 0)[0]
+        found = measure(str(tree), 0)[0]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         delete_tree(tree)

@@ -1,9 +1,10 @@
 """Measures what folders take of the disk: a program of its own, which needs nothing but the standard library.
 
-It reads one JSON object from standard input: by name the folder, the processes whose nameless files count too, and at
-which number of bytes and files it may stop; and writes a line for each as soon as it has it: name, bytes and files that
-have a name in the folder, bytes and files that have none. What it looks at is hostile: it follows no link, opens
-nothing but folders, and what would take it more time or memory than anyone has a use for counts as `TOO_MUCH`.
+It reads one JSON object from standard input: by name the folder, the processes whose nameless files count too, and how
+many bytes and files it may have, far above which counting may stop; and writes a line for each as soon as it has it:
+name, bytes and files that have a name in the folder, bytes and files that have none. What it looks at is hostile: it
+follows no link, opens nothing but folders, and what would take it more time or memory than anyone has a use for counts
+as `TOO_MUCH`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ _KCMP_FILES = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def measure(folder: str, most_bytes: int, most_files: int) -> tuple[int, int]:
-    """Bytes and number of files of all in `folder`. It stops when one is above its limit; 0 is none."""
+def measure(folder: str, most_files: int) -> tuple[int, int]:
+    """Bytes and number of files of all in `folder`. It stops when the latter is above its limit; 0 is none."""
     size, files, waiting = 0, 0, 0
     # A folder is read to its end before those in it: so many descriptors are open as the tree is deep.
     deepest = min(DEEPEST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARED)
@@ -59,7 +60,7 @@ def measure(folder: str, most_bytes: int, most_files: int) -> tuple[int, int]:
                     waiting += 1
                 elif status.st_nlink > 1:
                     seen.add(status.st_ino)
-                if (most_bytes and size > most_bytes) or (most_files and files > most_files):
+                if most_files and files > most_files:
                     return size, files
                 if waiting + len(seen) > max(MOST, most_files):
                     return TOO_MUCH, TOO_MUCH
@@ -90,7 +91,10 @@ def _entries(fd: int) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def held(pids: list[int], most_bytes: int, most_files: int) -> tuple[int, int]:
-    """Bytes and number of files without a name that these processes have open or mapped; stops as `measure` does."""
+    """Bytes and number of files without a name that these processes have open or mapped.
+
+    It stops when one is above its limit; 0 is none.
+    """
     until, latest = time.process_time() + LONGEST, time.monotonic() + LATEST
     found: dict[tuple[int, int], int] = {}
     in_memory: dict[int, bool] = {}
@@ -180,7 +184,8 @@ def main() -> None:
         for name, (folder, pids, most_bytes, most_files) in question.items():
             try:
                 nameless = held(pids, most_bytes, most_files)
-                named = measure(folder, most_bytes, most_files) if nameless[0] < TOO_MUCH else (0, 0)
+                # How far it is above its limits tells what it may have left when it wakes.
+                named = measure(folder, 2 * most_files) if nameless[0] < TOO_MUCH else (0, 0)
             except OSError:
                 continue
             os.write(1, f"{json.dumps([name, *named, *nameless])}\n".encode())
