@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+from collections.abc import Awaitable, Callable
 
-__all__ = ["cancelled", "read", "readable", "settle", "writable"]
+__all__ = ["cancelled", "lasting", "read", "readable", "settle", "writable"]
 
 
 async def read(pipe: int) -> bytes:
@@ -43,6 +45,16 @@ async def cancelled(task: asyncio.Task[None] | None) -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def lasting(watch: Callable[[], Awaitable[None]], log: logging.Logger, rest: float = 1.0) -> None:
+    """Runs what never returns, and begins anew `rest` seconds after an error, which is logged, has ended it."""
+    while True:
+        try:
+            await watch()
+        except Exception:
+            log.exception("a watch of the server failed; it goes on")
+        await asyncio.sleep(rest)
 
 
 def settle(future: asyncio.Future[None]) -> None:

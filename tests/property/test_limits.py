@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from sandcove.agent.log import LEAST as LEAST_LOG
 from sandcove.agent.log import Log, LogSpace
 from sandcove.errors import InvalidRequestError, QuotaExceededError
+from sandcove.runtimes.local import measure as measuring
 from sandcove.runtimes.local.cgroups import Hierarchies, memory_here, parse_hierarchies
 from sandcove.runtimes.local.limits import confine_of, fits, mechanisms
-from sandcove.runtimes.local.measure import TOO_MUCH, measure
+from sandcove.runtimes.local.measure import TOO_MUCH, held, measure
 from sandcove.server.limits import DEFAULTS, Bounds, parse
 from sandcove.trees import delete_tree
 from sandcove.wire.keys import Limits
@@ -184,10 +186,69 @@ def test_usage_counts_a_linked_file_once_and_follows_nothing(tmp_path: Path) -> 
     (tmp_path / "one").write_bytes(b"x" * 100_000)
     (tmp_path / "two").hardlink_to(tmp_path / "one")
     (tmp_path / "out").symlink_to("/")
-    size, files = measure(str(tmp_path), [], 0, 0)
+    size, files = measure(str(tmp_path), 0)
     assert 100_000 <= size < 130_000
     assert files == 3
-    assert measure(str(tmp_path), [], 0, 1)[1] == 2
+    assert measure(str(tmp_path), 1)[1] == 2
+
+
+def test_how_far_a_room_is_above_its_limits_is_told(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / str(number)).write_bytes(bytes(1 << 20))
+    asked = json.dumps({"a room": (str(tmp_path), [], 1 << 20, 7), "gone": (str(tmp_path / "gone"), [], 0, 0)})
+    command = [sys.executable, "-I", "-S", measuring.__file__]
+    told = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True).stdout
+    name, size, *others = json.loads(told)
+    assert (name, others) == ("a room", [12, 0, 0]) and size >= 12 << 20
+
+
+HOLDS = """
+import ctypes, os, sys, threading
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+how, name = sys.argv[1:]
+def hold():
+    if how == "of-a-thread":
+        assert libc.unshare(0x400) == 0  # CLONE_FILES
+    fd = os.memfd_create("held") if how == "in-memory" else os.open(name, os.O_RDWR | os.O_CREAT)
+    os.write(fd, bytes(1 << 20))
+    if how != "in-memory":
+        os.unlink(name)
+    if how == "mapped":
+        # Low, where the names in /proc/PID/map_files are shorter than those in maps.
+        assert libc.mmap(0x200000, 4096, 1, 0x11, fd, 0) == 0x200000  # MAP_SHARED | MAP_FIXED
+        os.close(fd)
+    print("held", flush=True)
+    sys.stdin.read(1)
+    os._exit(0)
+if how == "open" or how == "mapped" or how == "in-memory":
+    hold()
+threading.Thread(target=hold).start()
+if how == "without-its-first-thread":
+    libc.syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)  # exit
+"""
+
+
+@pytest.mark.parametrize("how", ["open", "mapped", "of-a-thread", "without-its-first-thread", "in-memory"])
+def test_files_without_a_name_count_however_they_are_held(how: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDS, how, str(tmp_path / "file")]
+    pipe, none = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=none, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        size, files = held([process.pid, process.pid], 0, 0)
+        process.communicate("x")
+    assert files == (how != "in-memory")
+    # Only a privileged server sees how large a file is that is only mapped.
+    whole = 4096 if how == "mapped" and os.geteuid() else 1 << 20
+    assert whole * files <= size <= (whole + 65536) * files
+
+
+@pytest.mark.parametrize("longest", ["LONGEST", "LATEST"])
+def test_descriptors_that_take_too_long_to_count_are_too_much(longest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert held([os.getpid()], 0, 0)[0] < TOO_MUCH
+    monkeypatch.setattr(measuring, longest, 0.0)
+    assert held([os.getpid()], 0, 0) == (TOO_MUCH, TOO_MUCH)
 
 
 def test_a_nesting_too_deep_to_count_is_too_much(tmp_path: Path) -> None:
@@ -204,7 +265,7 @@ def test_a_nesting_too_deep_to_count_is_too_much(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, limits[1]))
-        found = measure(str(tree), [], 1 << 40, 0)[0]
+        found = measure(str(tree), 0)[0]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         delete_tree(tree)

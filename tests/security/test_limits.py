@@ -23,7 +23,14 @@ from sandcove import (
     Sandbox,
 )
 from sandcove.home import Home
-from sandcove.runtimes.local.disk import in_turn
+from sandcove.runtimes.base import RoomSpec
+from sandcove.runtimes.local import disk
+from sandcove.runtimes.local.cgroups import Cgroups
+from sandcove.runtimes.local.disk import DiskWatch, in_turn
+from sandcove.runtimes.local.measure import TOO_MUCH
+from sandcove.runtimes.local.room import LocalRoom
+from sandcove.wire.limits import ResourceLimits
+from tests.faults.test_kernel_requests import ISOLATION
 from tests.security.probes import agent_pid
 
 MIB = 1 << 20
@@ -108,6 +115,30 @@ def test_files_in_memory_count(small: Sandbox) -> None:
     assert small.exec("head -c 40000000 /dev/zero >/run/large").exit_code == 1
 
 
+SOCKETS = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+held, queued = [], 0
+for _ in range(60):
+    client = socket.create_connection(listener.getsockname(), timeout=5)
+    held += [client, listener.accept()[0]]
+    for end in held[-2:]:
+        end.settimeout(0.05)
+        try:
+            while queued < 200 << 20:
+                queued += end.send(bytes(1 << 20))
+        except TimeoutError:
+            pass
+print(queued >> 20)
+"""
+
+
+def test_what_waits_in_sockets_counts(small: Sandbox) -> None:
+    result = small.exec(["python3", "-c", SOCKETS], timeout=60)
+    # Either the kernel takes no more of it, or the program is ended.
+    assert not result.success or int(result.stdout) < 120, result.stdout
+
+
 def test_processes_are_bounded(small: Sandbox) -> None:
     with Sandbox(limits={"processes": 400}) as large:
         made = int(large.exec(["python3", "-c", FORKS], timeout=20).stdout)
@@ -165,6 +196,16 @@ def test_limits_outlast_sleep(home: Path) -> None:
         sandbox.destroy()
 
 
+HOLD = """python3 -c '
+import os, time
+for number in range(10):
+    fd = os.open(f"/usr/local/{number}", os.O_RDWR | os.O_CREAT)
+    for _ in range(12): os.write(fd, bytes(1 << 20))
+    os.unlink(f"/usr/local/{number}")
+time.sleep(30)
+'"""
+
+
 @pytest.mark.parametrize(
     ("limits", "fill"),
     [
@@ -172,8 +213,9 @@ def test_limits_outlast_sleep(home: Path) -> None:
         ({"inodes": 2000}, "mkdir /workspace/d && cd /workspace/d && seq 9000 | xargs touch"),
         ({"disk": "16m"}, "head -c 14m /dev/zero >/workspace/1; cp /workspace/1 /workspace/2"),
         ({"inodes": 1000}, "mkdir /workspace/d && cd /workspace/d && seq 1200 | xargs touch"),
+        ({"disk": "40m"}, HOLD),
     ],
-    ids=["bytes", "files", "few-bytes", "few-files"],
+    ids=["bytes", "files", "few-bytes", "few-files", "nameless"],
 )
 def test_a_full_disk_ends_the_room_and_can_be_mended(home: Path, limits: dict[str, str], fill: str) -> None:
     sandbox = Sandbox("full", limits=limits)
@@ -186,6 +228,39 @@ def test_a_full_disk_ends_the_room_and_can_be_mended(home: Path, limits: dict[st
         assert sandbox.exec("ls /workspace").stdout == ""
     finally:
         sandbox.destroy()
+
+
+@pytest.mark.local("the runtime alone, in the test's process")
+async def test_one_that_woke_over_its_limit_gains_nothing_step_by_step(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = RoomSpec("full", home, home / "socket", ResourceLimits(disk=MIB))
+    watch = DiskWatch(home, list)
+    rooms: list[LocalRoom] = []
+
+    def judge(size: int, *, nameless: int = 0) -> bool:
+        """It lives on."""
+        watch._judge(rooms[-1], (size, 1), (nameless, 0))
+        return rooms[-1].holds
+
+    def wake() -> None:
+        rooms.append(LocalRoom(spec, ISOLATION, Cgroups.off("none are needed"), {}))
+        rooms[-1]._hold = os.open("/dev/null", os.O_RDONLY)
+
+    wake()
+    assert judge(MIB) and not judge(9 * MIB, nameless=99 * MIB)
+    wake()
+    assert judge(20 * MIB) and not judge(30 * MIB), "16 MiB more, but not again and again"
+    wake()
+    assert judge(10 * MIB) and not judge(30 * MIB), "what it has deleted it can't write again"
+    wake()
+    assert not judge(0, nameless=TOO_MUCH), "what can't be counted is too much"
+    wake()
+    assert not judge(TOO_MUCH)
+    wake()
+    assert judge(TOO_MUCH)
+    monkeypatch.setattr(disk, "GRACE", -1.0)
+    assert not judge(TOO_MUCH), "it had its time to delete some"
 
 
 def test_one_with_very_many_files_keeps_no_other_from_being_measured() -> None:

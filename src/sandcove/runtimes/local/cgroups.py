@@ -35,6 +35,8 @@ PERIOD = 100_000
 ALL = 7 / 8
 """Of the machine's memory, that all rooms may have together."""
 UNLIMITED_V1 = "-1"
+SOCKETS_V1 = "memory.kmem.tcp.limit_in_bytes"
+"""What version 1 counts apart: data in sockets of TCP."""
 _EVENTS = {1: "memory.oom_control", 2: "memory.events"}
 
 _log = logging.getLogger("sandcove.runtime")
@@ -142,6 +144,9 @@ class Group:
         for controller, name, value in _files(self.version, limits):
             if controller in self.user:
                 _write(self.user[controller] / name, value)
+                if name == "memory.limit_in_bytes":
+                    with contextlib.suppress(OSError):  # this kernel has none
+                        _write(self.user[controller] / SOCKETS_V1, value)
         if self.agent is not None and limits.memory is not None:
             with contextlib.suppress(OSError):  # it has more at this moment, and keeps the limit that it has
                 name, value = _memory_file(self.version, agent_memory(limits))

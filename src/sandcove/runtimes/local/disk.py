@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import time
+import weakref
 from asyncio.subprocess import PIPE
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ import msgspec
 
 from sandcove.runtimes.local import measure
 from sandcove.runtimes.local.room import LocalRoom
-from sandcove.waiting import cancelled
+from sandcove.waiting import cancelled, lasting
 
 __all__ = ["DiskWatch", "in_turn"]
 
@@ -39,6 +40,8 @@ REST = 4
 SLACK = 16 * 1024 * 1024
 SLACK_FILES = 1000
 """Bytes and files that a room may still add that was over its limit when it woke: to delete takes some."""
+GRACE = 60.0
+"""Seconds that one may live whose files can't be counted, and could not when it woke."""
 LONGEST = 120.0
 """Seconds for one measurement of all."""
 
@@ -58,12 +61,14 @@ class DiskWatch:
         self._path = path
         self._rooms = rooms
         self._over: dict[str, tuple[int, int]] = {}
+        self._endless: weakref.WeakKeyDictionary[LocalRoom, float] = weakref.WeakKeyDictionary()
+        """Since when they were seen to have more than can be counted."""
         self._waiting: list[LocalRoom] = []
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begins to watch."""
-        self._task = asyncio.ensure_future(self._watch())
+        self._task = asyncio.ensure_future(lasting(self._watch, _log))
 
     async def close(self) -> None:
         """Ends that."""
@@ -106,8 +111,8 @@ class DiskWatch:
                 process.stdin.write(msgspec.json.encode(question))
                 process.stdin.close()
                 while line := await process.stdout.readline():
-                    name, size, files = msgspec.json.decode(line, type=tuple[str, int, int])
-                    self._judge(waiting.pop(int(name)), size, files)
+                    name, *found = msgspec.json.decode(line, type=tuple[str, int, int, int, int])
+                    self._judge(waiting.pop(int(name)), (found[0], found[1]), (found[2], found[3]))
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -122,18 +127,25 @@ class DiskWatch:
         size, files = self._over.get(room.spec.sandbox_id, (-SLACK, -SLACK_FILES))
         return disk and max(disk, size + SLACK), inodes and max(inodes, files + SLACK_FILES)
 
-    def _judge(self, room: LocalRoom, size: int, files: int) -> None:
-        room.disk = (size, files)
+    def _judge(self, room: LocalRoom, named: tuple[int, int], nameless: tuple[int, int]) -> None:
+        size, files = room.disk = (named[0] + nameless[0], named[1] + nameless[1])
         disk, inodes, name = room.limits.disk or 0, room.limits.inodes or 0, room.spec.sandbox_id
-        if not (disk and size > disk) and not (inodes and files > inodes):
+        endless, now = size >= measure.TOO_MUCH, time.monotonic()
+        if not endless and not (disk and size > disk) and not (inodes and files > inodes):
             self._over.pop(name, None)
             return
         most_disk, most_inodes = self._most(room)
-        if (disk and size > most_disk) or (inodes and files > most_inodes):
+        before = self._over.get(name, named)
+        too_long = nameless[0] >= measure.TOO_MUCH or (endless and now > self._endless.setdefault(room, now) + GRACE)
+        if too_long or (disk and size > most_disk) or (inodes and files > most_inodes):
             what = f"{size:,} bytes of {disk:,}" if disk and size > disk else f"{files:,} files of {inodes:,}"
+            if endless:
+                what = "so many, so deep, or held by so many descriptors, that they can't be counted"
             _log.warning("sandbox %s is over its limit of the disk: %s", name, what)
             room.let_go(f"its files were more than its limit: {what}; delete some, or raise the limit")
-        self._over[name] = (size, files)
+            before = named  # those without a name end with the room
+        # What has been deleted since can't be written again.
+        self._over[name] = (min(named[0], before[0]), min(named[1], before[1]))
 
 
 def in_turn(rooms: Sequence[R], waiting: Sequence[R]) -> list[R]:

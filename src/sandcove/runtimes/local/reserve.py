@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sandcove.errors import ServiceUnavailableError
 from sandcove.runtimes.local.room import LocalRoom
-from sandcove.waiting import cancelled
+from sandcove.waiting import cancelled, lasting
 
 __all__ = ["Reserve", "automatic"]
 
@@ -66,7 +66,7 @@ class Reserve:
         if self._size < 0:
             self._size = automatic(os.statvfs(self._path))
         if self._size:
-            self._task = asyncio.ensure_future(self._watch())
+            self._task = asyncio.ensure_future(lasting(self._watch, _log))
 
     async def close(self) -> None:
         """Ends that."""
@@ -121,7 +121,7 @@ class Reserve:
         for pid in pids:
             with contextlib.suppress(OSError, ValueError):
                 text = Path(f"/proc/{pid}/io").read_text()
-                seen[pid] = int(text.partition("\nwrite_bytes: ")[2].split()[0])
+                seen[pid] = int(text.partition("\nwrite_bytes: ")[2].partition("\n")[0])
         if room not in self._begun:
             self._begun[room] = dict(seen)
         begun = self._begun[room]
