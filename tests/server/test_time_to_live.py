@@ -13,6 +13,8 @@ import pytest
 
 from bench import processes
 from sandcove import InvalidRequestError, Sandbox, SandboxNotFoundError, get_sandbox, list_sandboxes
+from sandcove.server.lives import Lives
+from sandcove.server.registry import Record
 from tests.server.conftest import Serving, ask, wait_for_its_end
 from tests.tenants import Tcp, serving
 
@@ -23,6 +25,16 @@ OVER = "its time to live was over at 2"
 def tcp(capable: None) -> Iterator[Tcp]:
     with serving() as server:
         yield server
+
+
+def test_a_life_is_as_long_as_the_clock_said_when_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = Lives(0)
+    record = Record("a", "", "", anonymous=False, sleep_after=0, expires_at=lives.end_of(300))
+    lives.begin(record)
+    assert lives.changed.is_set()
+    earlier = time.time() - 1e6
+    monkeypatch.setattr(time, "time", lambda: earlier)
+    assert 0 < (lives.left(record) or 0) <= 0.3
 
 
 def test_what_is_in_use_ends_too_and_every_call_is_told(tcp: Tcp) -> None:

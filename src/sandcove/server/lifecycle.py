@@ -68,8 +68,7 @@ class Sandboxes:
         self._seats = Seats(settings.most_alive, lambda: list(self._all.values()), self.sleep)
         self.changed = asyncio.Event()
         """Set when a sandbox starts or ends to run."""
-        self.lives_changed = asyncio.Event()
-        """Set when a sandbox has got another time to live."""
+        self.lives_changed = self._lives.changed
         self.counts = Counter(created=0, woken=0, slept=0, destroyed=0)
         """What happened since the server's start, and how often."""
 
@@ -359,7 +358,7 @@ class Sandboxes:
         ends_at = self._lives.end_of(milliseconds)
         _still_there(sandbox)
         self._write(sandbox, expires_at=ends_at)
-        self.lives_changed.set()
+        self._lives.begin(sandbox.record)
 
     async def set_egress(self, sandbox: Sandbox, policy: Policy) -> None:
         """What it may reach, from now on.
@@ -444,8 +443,7 @@ class Sandboxes:
             limits=self._bounds.admit(spec.limits, limits),
         )
         self._registry.put(record)
-        self._lives.forget(record)
-        self.lives_changed.set()
+        self._lives.begin(record)
         self.counts["created"] += 1
         return self._put(record)
 
@@ -470,7 +468,7 @@ class Sandboxes:
         if changes:
             self._write(sandbox, **changes)
             self.changed.set()
-            self.lives_changed.set()
+            self._lives.begin(record)
 
     async def _end_room(self, sandbox: Sandbox) -> None:
         room = sandbox.room

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from sandcove.errors import InvalidRequestError
@@ -22,12 +23,16 @@ class Lives:
 
     Args:
         longest: seconds that a sandbox may live; 0: for good.
+
+    Attributes:
+        changed: set when a sandbox has got another time to live.
     """
 
     def __init__(self, longest: float) -> None:
         self._longest = int(longest * 1000)
         self._over: dict[tuple[str, str], str] = {}
         self._ends: dict[str, tuple[float, float]] = {}
+        self.changed = asyncio.Event()
 
     def check(self, spec: CreateSandbox) -> None:
         """Raises `InvalidRequestError`: its times can't be had."""
@@ -82,9 +87,11 @@ class Lives:
         if len(self._over) > MOST_REMEMBERED:
             del self._over[next(iter(self._over))]
 
-    def forget(self, record: Record) -> None:
-        """There is another of its name."""
+    def begin(self, record: Record) -> None:
+        """It lives now until what it says, as long from now as the clock says at this moment."""
         self._over.pop((record.tenant, record.id), None)
+        self.left(record)
+        self.changed.set()
 
     def why_gone(self, tenant: str, sandbox_id: str) -> str | None:
         """What is told of one that was remembered."""

@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ PERIOD = 100_000
 """Microseconds in which a room gets its share of processor time."""
 ALL = 7 / 8
 """Of the machine's memory, that all rooms may have together."""
+LEAVING = 1.0
+"""Seconds that processes which have been killed may take to leave their groups when all is over."""
 UNLIMITED_V1 = "-1"
 SOCKETS_V1 = "memory.kmem.tcp.limit_in_bytes"
 """What version 1 counts apart: data in sockets of TCP."""
@@ -386,15 +389,16 @@ class Cgroups:
             self._left.append(group)
 
     def close(self) -> None:
-        """All rooms have ended."""
-        # What a process is just leaving stays, and is found by the folder of all: another server clears it.
-        gone = [group.remove() for group in self._left]
-        if all(gone):
-            for base in dict.fromkeys(self.base.values()):
-                removed(base)
+        """All rooms have ended. What a process does not leave soon is found by the folder of all: others clear it."""
+        for group in self._left:
+            group.close()
         for fd in self._claims:
             os.close(fd)
-        self._claims = []
+        self._left, self._claims = [], []
+        until = time.monotonic() + LEAVING
+        for base in dict.fromkeys(self.base.values()):
+            while not clear(base) and time.monotonic() < until:
+                time.sleep(0.005)
 
 
 def _make(group: Group, folder: Path) -> Path:

@@ -54,12 +54,12 @@ def sweep(parents: Iterable[Path]) -> None:
                 clear(folder)
 
 
-def clear(folder: Path) -> None:
-    """Removes a server's groups if it is dead; those in which a process is stay."""
+def clear(folder: Path) -> bool:
+    """Removes a server's groups if it is dead; those in which a process is stay: False then."""
     try:
         fd = os.open(folder, _FLAGS)
     except OSError:
-        return
+        return True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The claimed folder last: by it others are found.
@@ -68,10 +68,9 @@ def clear(folder: Path) -> None:
             for top in (*folder.parent.glob(f"{folder.name}-*"), *folder.glob("*/"))
             for each, _, _ in os.walk(top, topdown=False)
         ]
-        if all(gone):
-            removed(folder)
+        return all(gone) and removed(folder)
     except OSError:
-        pass  # its server lives
+        return True  # its server lives
     finally:
         os.close(fd)
 
