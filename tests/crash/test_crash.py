@@ -99,7 +99,9 @@ def crash(world: World, transition: Transition, name: str, at: At, number: int =
     else:
         if number != signal.SIGKILL and tracer.killed:
             world.kill(number)
-            world.check_stopped()
+            # Before it heeds the signal it is ended by it, with all that the one before has left.
+            if not (transition.starts and tracer.signalled):
+                world.check_stopped()
         else:
             world.kill()
         world.start()

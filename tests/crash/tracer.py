@@ -145,12 +145,13 @@ class Tracer:
 
     Attributes:
         steps: what it has done since it was traced, in words; the last is not done if it was killed there.
+        signalled: it has been ended by a signal.
     """
 
     def __init__(self, pid: int, home: Path, kill_at: At = None, number: int = signal.SIGKILL) -> None:
         self.pid = pid
         self.steps: list[str] = []
-        self.killed = False
+        self.killed = self.signalled = False
         self._home = f"{home}/"
         self._kill_at = kill_at
         self._number = number
@@ -225,6 +226,7 @@ class Tracer:
                 return
             if not os.WIFSTOPPED(status):
                 if tid == self.pid:
+                    self.signalled = os.WIFSIGNALED(status)
                     return
                 continue
             number, event = os.WSTOPSIG(status), status >> 16
