@@ -37,6 +37,7 @@ WRONG = {
     "public": (Secret("s3cr", ["public"]), "no host"),
     "none": (Secret("s3cr", ["none"]), "no host"),
     "a preset": (Secret("s3cr", ["python"]), "no host"),
+    "every host, within TLS": (Secret("s3cr", ["*"], intercept_tls=True), "too many hosts"),
     "a URL": (Secret("s3cr", ["https://a.test/"]), "not understood"),
     "a header without it": (Secret("s3cr", ["a.test"], "X-Key: s"), "{secret}"),
     "a header with it twice": (Secret("s3cr", ["a.test"], "X-Key: {secret}{secret}"), "{secret}"),

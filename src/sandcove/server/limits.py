@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sandcove.errors import InvalidRequestError, QuotaExceededError
-from sandcove.runtimes.local.cgroups import memory_here
 from sandcove.wire.keys import Limits
 from sandcove.wire.limits import NO_LIMITS, ResourceLimits, check_limits, combined, read_limits
 
@@ -28,6 +27,9 @@ def parse(text: str) -> ResourceLimits:
             continue
         percent = value.removesuffix("%")
         if name == "memory" and percent != value and percent.isascii() and percent.isdigit() and 0 < int(percent) < 101:
+            # Settings are read before the first zygote is spawned, which shall not wait for this import.
+            from sandcove.runtimes.local.cgroups import memory_here
+
             pairs[name] = memory_here() * int(percent) // 100
         else:
             pairs[name] = value

@@ -184,6 +184,6 @@ def _checked(secret: Secret) -> Secret:
         if secret.in_url:
             raise InvalidRequestError("it has a header, so that it goes nowhere else; leave out header or in_url")
     made = Secret(value, hosts, secret.header, secret.intercept_tls, secret.in_url)
-    if not made.intercept_tls and hosts_of(made).names_port(443):
+    if hosts_of(made).names_port(443) and not made.intercept_tls:
         raise InvalidRequestError("at port 443 is TLS, which it can't be put into as it is; give intercept_tls=True")
     return made

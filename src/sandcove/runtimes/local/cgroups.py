@@ -18,6 +18,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from sandcove.runtimes.local.claims import claim, clear, folder_name, removed, sweep
@@ -65,6 +66,7 @@ class Hierarchies:
         return parse_hierarchies(*(Path(f"/proc/self/{name}").read_text() for name in ("cgroup", "mountinfo")))
 
 
+@cache
 def memory_here() -> int:
     """Bytes of memory that this process and its children can have: the machine's, or what its groups allow if less."""
     most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

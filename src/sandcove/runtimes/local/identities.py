@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -80,10 +81,7 @@ class Identities:
 
     def check(self) -> None:
         """Raises HostUnsupportedError: this process is root and may not do what it takes to give sandboxes ids."""
-        status = Path("/proc/self/status").read_text().splitlines()
-        effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
-        lacking = [name for name, number in _NEEDED.items() if not effective >> number & 1]
-        if self.size and lacking:
+        if self.size and (lacking := _lacking()):
             raise HostUnsupportedError(
                 f"root may not give each sandbox user ids of its own: give the server {', '.join(lacking)}, or run it "
                 "as an ordinary user"
@@ -133,6 +131,14 @@ class Identities:
             users = _NARROW_SIZE - 1
             return f"0 {first} {users}\n{_NOBODY} {first + users} 1\n"
         return f"0 {first} {self.size}"
+
+
+@cache
+def _lacking() -> list[str]:
+    """What of `_NEEDED` this process may not do."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    return [name for name, number in _NEEDED.items() if not effective >> number & 1]
 
 
 def shift(folder: str, by: int) -> None:
