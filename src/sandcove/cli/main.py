@@ -176,10 +176,8 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("-n", metavar="LINES", type=count, default=100, dest="lines", help="the last so many (100)")
     logs.add_argument("-f", action="store_true", dest="follow", help="go on showing what comes")
 
-    serve = command(
-        "serve", "server", "run the server in the foreground", add_help=False
-    )  # the server's own parser knows its options, and tells them
-    serve.add_argument("--home", metavar="DIR")
+    # The server's own parser knows its options, and tells them.
+    command("serve", "server", "run the server in the foreground", add_help=False)
 
     _keys(command("keys", "keys", "make, list and revoke the keys of callers over TCP"))
 

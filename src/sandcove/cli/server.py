@@ -24,9 +24,8 @@ STOP_SECONDS = 30
 
 def serve(options: Namespace) -> int:
     """`sandcove serve`: becomes the server."""
-    home = [] if options.home is None else ["--home", options.home]
     # -P: the folder that it is started in may have a file named like a module of the standard library.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "sandcove.server", *home, *options.rest])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "sandcove.server", *options.rest])
 
 
 def stop(_: Namespace) -> int:
