@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import itertools
 import random
 import signal
 import socket
@@ -21,8 +22,8 @@ from sandcove import ContainerNotReadyError, Sandbox, SandboxNetworkError, Servi
 from tests.answers import visit
 from tests.tenants import Tcp, serving_in
 
-ACKNOWLEDGED = 25
-"""Changes that a load has made when its server is ended."""
+ROUNDS = 4
+"""What each client of a load has been through when its server is ended."""
 SERVICE = "python3 -m http.server 8000 --directory /workspace"
 ENDED = (ContainerNotReadyError, SandboxNetworkError, ServiceUnavailableError)
 """What a call may end in when its server does."""
@@ -51,19 +52,19 @@ class Load:
         self._server = server
         self._key = key
         self._errors: list[BaseException] = []
-        self._count = 0
-        self._lock = threading.Lock()
-        self._enough = threading.Event()
         work: list[tuple[Callable[..., None], Any]] = [(self._change, each) for each in known]
         self._url = url
         work += [(self._visit, Known("visitor")), (self._pass_by, Known("passing"))]
+        self._ready = threading.Semaphore(0)
+        """Released by each client once it has been through its rounds, or has failed."""
         self._threads = [threading.Thread(target=self._until_it_fails, args=each) for each in work]
         for thread in self._threads:
             thread.start()
 
     def wait_until_it_is_enough(self) -> None:
-        assert self._enough.wait(60)
-        assert not self._errors, self._errors
+        for _ in self._threads:
+            assert self._ready.acquire(timeout=60)
+            assert not self._errors, self._errors
 
     def join(self) -> None:
         """When all clients have failed, with errors that say why."""
@@ -77,15 +78,13 @@ class Load:
 
     def _until_it_fails(self, work: Callable[[Known], None], known: Known) -> None:
         try:
-            while True:
+            for made in itertools.count(1):
                 work(known)
-                with self._lock:
-                    self._count += 1
-                    if self._count >= ACKNOWLEDGED:
-                        self._enough.set()
+                if made == ROUNDS:
+                    self._ready.release()
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             self._errors.append(error)
-            self._enough.set()
+            self._ready.release()
 
     def _change(self, known: Known) -> None:
         rng = random.Random()
