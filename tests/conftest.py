@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from bench import processes
 from sandcove.errors import SandboxNotFoundError
@@ -35,7 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Programs that the tests start heed the signals that they are sent; tests side by side heed each other.
 
     A test run in the background, or under nohup, inherits that interrupts and hang-ups are ignored, and passes it on.
+    A property does not fail because the machine is busy.
     """
+    settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
     turns = getattr(config, "workerinput", {}).get("turns")
     config.pluginmanager.register(Folder() if turns is None else Turns(Path(turns)))
     for number in (signal.SIGHUP, signal.SIGQUIT):
