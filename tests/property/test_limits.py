@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandcove.agent.log import LEAST as LEAST_LOG
@@ -276,6 +276,7 @@ def test_a_nesting_too_deep_to_count_is_too_much(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 90_000)), max_size=30))
+@example([(0, 30_001), (0, 90_000), (1, 90_000), (2, 90_000)])
 def test_logs_share_their_space(writes: list[tuple[int, int]]) -> None:
     """What is kept is what was printed last, and all together are no larger than they may be."""
     with tempfile.TemporaryDirectory() as folder:

@@ -95,10 +95,12 @@ class Log:
 
     def append(self, stream: Stream, data: bytes) -> None:
         """Adds what was printed; never waits for a reader."""
-        data = data[-self._limit :]
         if self.end + len(data) > self._size and self._size < self._limit:
             self._grow(min(self._limit, self.end + len(data)) - self._size)
-            data = data[-self._limit :]
+        if (over := len(data) - self._limit) > 0:
+            data = data[over:]
+            self.end += over
+            self.start = self.end
         try:
             self._write(data)
         except OSError:
