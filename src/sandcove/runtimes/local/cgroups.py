@@ -23,6 +23,7 @@ from pathlib import Path
 
 from sandcove.runtimes.local.claims import claim, clear, folder_name, removed, sweep
 from sandcove.runtimes.local.limits import agent_memory
+from sandcove.runtimes.local.scope import move_to_own_scope
 from sandcove.wire.confine import oom_kills
 from sandcove.wire.limits import ResourceLimits, ResourceUsage
 
@@ -254,9 +255,11 @@ class Cgroups:
     def find(cls, home: Path, *, trial: bool = False) -> Cgroups:
         """Makes what groups of rooms this process can have, and removes what servers have left that are dead.
 
+        An ordinary user's process, and its children, may be moved into a group that is theirs.
+
         Args:
             home: whose rooms they are; its file ``cgroups`` notes the folders.
-            trial: this process stays in its group, and makes no groups for rooms.
+            trial: no groups for rooms are made.
         """
         try:
             hierarchies = Hierarchies.of_this_process()
@@ -273,14 +276,16 @@ class Cgroups:
             return cls.off("no cgroup file system is mounted")
         parents = dict(hierarchies.own)
         if hierarchies.version == 2:
-            parent = _delegated(next(iter(hierarchies.own.values())), hierarchies.top, name, trial=trial)
-            if parent is None:
+            delegated = _delegated(hierarchies, name, trial=trial)
+            if delegated is None and move_to_own_scope(_own_processes()):
+                delegated = _delegated(Hierarchies.of_this_process(), name, trial=trial)
+            if delegated is None:
                 return cls.off(
                     "the server's cgroup is not its own: run it as a service with Delegate=yes "
                     "(systemd-run --user --scope -p Delegate=yes sandcove serve)"
                 )
-            controllers = _words(parent / ("cgroup.controllers" if trial else "cgroup.subtree_control"))
-            parents = {controller: parent for controller in CONTROLLERS if controller in controllers}
+            controllers = _words(delegated / ("cgroup.controllers" if trial else "cgroup.subtree_control"))
+            parents = {controller: delegated for controller in CONTROLLERS if controller in controllers}
         sweep(set(parents.values()) - set(hierarchies.own.values()))
         base, claims, refused = {}, [], ""
         for controller, parent in parents.items():
@@ -409,8 +414,9 @@ def _make(group: Group, folder: Path) -> Path:
     return folder
 
 
-def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
+def _delegated(hierarchies: Hierarchies, name: str, *, trial: bool) -> Path | None:
     """The group of version 2 in which rooms can have groups with controllers: ours if it is, else one above."""
+    own = next(iter(hierarchies.own.values()))
     if _words(own / "cgroup.controllers") >= NEEDED and os.access(own / "cgroup.subtree_control", os.W_OK):
         leaf = own / f"{name}-server"
         with contextlib.suppress(OSError):
@@ -431,7 +437,7 @@ def _delegated(own: Path, top: Path, name: str, *, trial: bool) -> Path | None:
     for above in (own, *own.parents):
         if _words(above / "cgroup.subtree_control") >= NEEDED and os.access(above, os.W_OK):
             return above
-        if above == top:
+        if above == hierarchies.top:
             break
     return None
 
