@@ -22,6 +22,8 @@ def copies(backwards):
     'How many times the text is in this process; it comes backwards, so as not to be there by the question.'
     word = backwards[::-1].encode()
     found = 0
+    # Into one place, and wiped: what is found is not copied to where the search comes by later.
+    room = memoryview(bytearray(1 << 20))
     with open('/proc/self/mem', 'rb', buffering=0) as memory:
         for line in list(open('/proc/self/maps')):
             where, rights = line.split()[:2]
@@ -31,11 +33,11 @@ def copies(backwards):
             memory.seek(begin)
             for at in range(begin, end, 1 << 20):
                 try:
-                    data = memory.read(min(1 << 20, end - at))
+                    size = memory.readinto(room[: min(1 << 20, end - at)])
                 except OSError:
                     break
-                found += data.count(word)
-                del data
+                found += room.obj.count(word, 0, size)
+                room[:size] = bytes(size)
     return found
 """
 MAPPED = """
