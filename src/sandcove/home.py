@@ -13,6 +13,7 @@ home/
   previews.port     the port of 127.0.0.1 at which the local server's previews are
   spare/            a room made ahead for the next sandbox
   trash/            what is being deleted; a folder of the zygote's while it gets ready
+  .doctor-<digits>/ where a `doctor` tries things out, for as long as that takes
 """
 
 from __future__ import annotations
