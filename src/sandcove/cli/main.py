@@ -166,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
 
     usage = command("usage", "usage", "show what a sandbox uses of what it may; does not wake it")
     usage.add_argument(
-        "--set", metavar="WHAT=N", type=resource, action="append", default=[], help="first: " + RESOURCES
+        "--set", metavar="WHAT=N", type=resource, action="append", default=[], help="change first what " + RESOURCES
     )
     usage.add_argument("--json", action="store_true", help="for machines")
     usage.add_argument("name", metavar="NAME", help="the sandbox")
@@ -175,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
         "egress", "egress", "show which connections a sandbox has asked for, newest last; does not wake it"
     )
     egress.add_argument("--refused", action="store_true", help="only those that a rule refused")
-    egress.add_argument("--set", metavar="HOST[,HOST]", type=hosts, action="append", help="change it first: " + EGRESS)
+    egress.add_argument("--set", metavar="HOST[,HOST]", type=hosts, action="append", help="change first " + EGRESS)
     egress.add_argument("--json", action="store_true", help="for machines")
     egress.add_argument("name", metavar="NAME", help="the sandbox")
 
