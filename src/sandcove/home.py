@@ -3,7 +3,7 @@
 home/
   server.sock       the local server's Unix socket (mode 0600)
   server.lock       held by the running server
-  server.log        its log, also of a server that started by itself
+  server.log        its log, also of a server that started by itself, and the files before it: server.log.1, ...
   audit.log         who changed what, and the files before it: audit.log.1, ...
   registry.db       SQLite: which sandboxes exist, and the keys of callers over TCP, hashed
   token.secret      what sandbox tokens are signed with (mode 0600)
@@ -13,6 +13,7 @@ home/
   previews.port     the port of 127.0.0.1 at which the local server's previews are
   spare/            a room made ahead for the next sandbox
   trash/            what is being deleted; a folder of the zygote's while it gets ready
+  .doctor-<digits>/ where a `doctor` tries things out, for as long as that takes
 """
 
 from __future__ import annotations

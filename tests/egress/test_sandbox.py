@@ -88,6 +88,17 @@ def test_by_default_nothing(home: Path, mirror: int) -> None:
         assert [entry.verdict for entry in sandbox.get_egress_log()] == ["refused", "allowed"]
 
 
+def test_the_command_line_tells_of_it(home: Path, mirror: int) -> None:
+    with Sandbox("told", egress=[f"{NAME}:{mirror}"]) as sandbox:
+        sandbox.exec(f"curl -sSf http://{NAME}:{mirror}/hello", check=True)
+        told = subprocess.run([COMMAND, "egress", "told"], check=True, capture_output=True, text=True).stdout
+        (entry,) = sandbox.get_egress_log()
+        cells = told.splitlines()[1].split()
+        assert cells[1] == "allowed" and f"{NAME}:{mirror}" in cells and cells[-1] == entry.address
+        assert f"1 allowed, 0 refused, 0 failed; {entry.sent} B sent, {entry.received} B received." in told
+        sandbox.destroy()
+
+
 PROGRAMS = {
     "curl": "curl -sSf {url}/hello",
     "curl by CONNECT": "curl -sSf -p {url}/hello",

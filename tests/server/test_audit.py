@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from sandcove import Sandbox
-from sandcove.server.audit import KEPT, Audit
+from sandcove.server.aside import KEPT
+from sandcove.server.audit import Audit
 from sandcove.server.caller import LOCAL
 from sandcove.server.logs import LogFormatter
 from tests.server import let_in

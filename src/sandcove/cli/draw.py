@@ -7,21 +7,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["checks", "progress", "table"]
+__all__ = ["checks", "progress", "size", "table"]
 
 WORTH_A_BAR = 4 * 1024 * 1024
 """Bytes moved before a bar is drawn: less is over before it can be seen."""
 
 
+def size(number: int) -> str:
+    """So many bytes, in units of 1,024: ``17 B``, ``1.5 MiB``."""
+    value = float(number)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:,.4g} TiB"
+
+
 def table(columns: list[str], rows: list[list[str]]) -> None:
-    """A table on a terminal; columns apart by two blanks, without frame, where a program reads."""
+    """A table on a terminal; columns apart by two blanks, without frame, where a program reads.
+
+    A cell may have what untrusted code says in it: what is not printable is escaped, so that it stays text.
+    """
+    rows = [["".join(map(_printable, cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich import box
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        drawn = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in columns:
+            drawn.add_column(column, overflow="fold")
         for row in rows:
             drawn.add_row(*(Text(cell) for cell in row))
         Console().print(drawn)
@@ -30,6 +46,10 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def checks(found: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from sandcove._version import __version__
-from sandcove.cli.options import count, duration, limit, pair, place, resource, seconds, upload
+from sandcove.cli.options import count, duration, hosts, limit, pair, place, resource, seconds, upload
 from sandcove.cli.secrets import add_options
 from sandcove.errors import ExecutionTimeoutError, InvalidRequestError, SandboxError
 from sandcove.wire.code import LANGUAGES
@@ -163,6 +163,21 @@ def parser() -> argparse.ArgumentParser:
     ls = command("ls", "sandboxes", "list the sandboxes")
     ls.add_argument("--label", metavar="K=V", type=pair, action="append", default=[], help="only those that have it")
     ls.add_argument("--json", action="store_true", help="for machines")
+
+    usage = command("usage", "usage", "show what a sandbox uses of what it may; does not wake it")
+    usage.add_argument(
+        "--set", metavar="WHAT=N", type=resource, action="append", default=[], help="change first what " + RESOURCES
+    )
+    usage.add_argument("--json", action="store_true", help="for machines")
+    usage.add_argument("name", metavar="NAME", help="the sandbox")
+
+    egress = command(
+        "egress", "egress", "show which connections a sandbox has asked for, newest last; does not wake it"
+    )
+    egress.add_argument("--refused", action="store_true", help="only those that a rule refused")
+    egress.add_argument("--set", metavar="HOST[,HOST]", type=hosts, action="append", help="change first " + EGRESS)
+    egress.add_argument("--json", action="store_true", help="for machines")
+    egress.add_argument("name", metavar="NAME", help="the sandbox")
 
     rm = command("rm", "sandboxes", "destroy sandboxes with their files")
     rm.add_argument("names", metavar="NAME", nargs="*")

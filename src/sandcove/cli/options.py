@@ -14,6 +14,7 @@ __all__ = [
     "command_of",
     "count",
     "duration",
+    "hosts",
     "limit",
     "pair",
     "place",
@@ -67,6 +68,11 @@ def resource(text: str) -> tuple[str, str]:
     except InvalidRequestError as error:
         raise ArgumentTypeError(error.message) from None
     return name, value
+
+
+def hosts(text: str) -> list[str]:
+    """``HOST[,HOST...]``, or a word that stands for hosts."""
+    return text.split(",")
 
 
 def secret(text: str) -> tuple[str, list[str]]:

@@ -13,8 +13,9 @@ from sandcove.client.check import check_labels, check_sandbox_id
 from sandcove.client.endpoint import Endpoint
 from sandcove.errors import InvalidRequestError, SandboxError, SandboxNotFoundError
 from sandcove.wire.codec import encode
+from sandcove.wire.models import SandboxInfo
 
-__all__ = ["client", "create", "existing", "ls", "rm"]
+__all__ = ["client", "create", "existing", "known", "ls", "rm"]
 
 
 def client() -> Client:
@@ -22,19 +23,23 @@ def client() -> Client:
     return Client.of(Endpoint.server(None, None))
 
 
-def existing(name: str) -> Sandbox:
-    """The sandbox of this name: a slip of the pen shall not make a new one.
+def known(name: str) -> SandboxInfo:
+    """What the server knows of the sandbox of this name; does not wake it.
 
     Raises:
         SandboxNotFoundError: there is none.
     """
     try:
-        client().info(check_sandbox_id(name))
+        return client().info(check_sandbox_id(name))
     except SandboxNotFoundError:
         raise SandboxNotFoundError(
             f"there is no sandbox {name!r}; `sandcove ls` shows those there are, `sandcove create {name}` makes it"
         ) from None
-    return Sandbox(name)
+
+
+def existing(name: str) -> Sandbox:
+    """The sandbox of this name, as `known`: a slip of the pen shall not make a new one."""
+    return Sandbox(known(name).id)
 
 
 def create(options: Namespace) -> int:

@@ -82,9 +82,14 @@ def logs(options: Namespace) -> int:
     if options.follow:
         # tail waits for the kernel to tell it of new lines; nothing here could do it better.
         os.execvp("tail", ["tail", "-n", str(options.lines), "-F", str(log)])
-    with log.open("rb") as file:
-        for line in deque(file, maxlen=options.lines):
-            sys.stdout.buffer.write(line)
+    lines: list[bytes] = []
+    # What was put aside when it had grown, the newest first.
+    for part in (log, *sorted(log.parent.glob(f"{log.name}.[0-9]"))):
+        with part.open("rb") as file:
+            lines[:0] = deque(file, maxlen=options.lines - len(lines))
+        if len(lines) == options.lines:
+            break
+    sys.stdout.buffer.writelines(lines)
     return 0
 
 

@@ -29,8 +29,8 @@ def main() -> int:
         if options.home:
             os.environ["SANDCOVE_HOME"] = options.home
         settings = load(vars(options))
-        start_logging(settings.log_format)
         home = Home.default()
+        start_logging(settings.log_format, home.server_log)
         home.make()
         with _only_one(home, LOCK_WAIT if options.auto else 0):
             # It imports the agent side by side with what this process imports now.

@@ -10,16 +10,12 @@ from pathlib import Path
 
 from starlette.types import Scope
 
+from sandcove.server.aside import MAX_SIZE, shift
 from sandcove.server.caller import Caller
 from sandcove.wire.clock import timestamp
 from sandcove.wire.codec import encode
 
 __all__ = ["Audit"]
-
-MAX_SIZE = 16 * 1024 * 1024
-"""Bytes at which a file is put aside."""
-KEPT = 4
-"""Files put aside that are kept: ``audit.log.1``, the newest, and on."""
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _WORDS = re.compile(r"[a-z-]{1,32}(?:/[a-z-]{1,32})?(?=/|$)")
@@ -75,10 +71,7 @@ class Audit:
         self._size = os.fstat(self._file).st_size
 
     def _rotate(self) -> None:
-        for number in range(KEPT, 0, -1):
-            before = self._path.with_name(f"{self._path.name}.{number - 1}") if number > 1 else self._path
-            if before.exists():
-                before.rename(self._path.with_name(f"{self._path.name}.{number}"))
+        self._path.rename(shift(self._path))
         os.close(self._file)
         self._open()
 

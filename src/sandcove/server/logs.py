@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
+import os
 import re
 import sys
+from pathlib import Path
+from typing import TextIO
 
+from sandcove.server.aside import MAX_SIZE, put_aside
 from sandcove.wire.clock import timestamp
 from sandcove.wire.codec import encode
 
@@ -15,16 +21,40 @@ LONGEST_MESSAGE = 2000
 """Characters."""
 LONGEST_TRACEBACK = 20_000
 """Characters, of its end."""
+RETRY = 1024 * 1024
+"""Bytes by which the log grows until it is tried again to put it aside."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SECRET = re.compile(r"\b(sc[ks]_[A-Za-z0-9]{0,12})[A-Za-z0-9_.~+/=-]*|(?i:\b(bearer|basic) )[^\s'\"]+")
 
 
-def start_logging(format: str) -> None:
-    """Logs to standard error from now on, as `format` says: ``text`` or ``json``."""
-    handler = logging.StreamHandler(sys.stderr)
+def start_logging(format: str, file: Path) -> None:
+    """Logs to standard error from now on, as `format` says: ``text`` or ``json``; if that is `file`, in bounds."""
+    handler = _Bounded(file)
     handler.setFormatter(LogFormatter(json=format == "json"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+class _Bounded(logging.StreamHandler[TextIO]):
+    """Writes to standard error. Where that appends to `file`, it is put aside when it has grown."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(sys.stderr)
+        self._file = file
+        self._most = MAX_SIZE
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            self._bound(self.stream.fileno())
+        super().emit(record)
+
+    def _bound(self, log: int) -> None:
+        size = os.fstat(log).st_size
+        if size >= self._most and fcntl.fcntl(log, fcntl.F_GETFL) & os.O_APPEND:
+            # If it can't be now, as on a full disk, not each line shall try.
+            self._most = size + RETRY
+            put_aside(self._file, log)
+            self._most = MAX_SIZE
 
 
 class LogFormatter(logging.Formatter):

@@ -27,14 +27,14 @@ def folder_name(home: Path) -> str:
     return f"sandcove-{hashlib.sha256(os.fsencode(home)).hexdigest()[:_DIGITS]}"
 
 
-def claim(folder: Path) -> int:
-    """Makes the folder, if it is not there; it is the caller's until the descriptor is closed.
+def claim(folder: Path, mode: int = 0o777) -> int:
+    """Makes the folder with this mode, if it is not there; it is the caller's until the descriptor is closed.
 
     Raises:
         OSError: it can't be made.
     """
     for _ in range(_TRIES):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             fd = os.open(folder, _FLAGS)
             fcntl.flock(fd, fcntl.LOCK_SH)

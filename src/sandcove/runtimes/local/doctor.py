@@ -19,8 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from sandcove.runtimes.local.network import pasta_found
 from sandcove.runtimes.local.plan import HostPython
 from sandcove.runtimes.local.programs import elf
 from sandcove.runtimes.local.reserve import automatic
+from sandcove.runtimes.local.trial_folder import trial_folder
 
 __all__ = ["Check", "examine", "main", "remedy"]
 
@@ -252,7 +252,7 @@ def _overlay() -> Check:
     """Mounts as the runtime does, with the upper layer where sandboxes are kept, and makes each kind of change."""
     name = "copy on write"
     try:
-        with _folder() as folder:
+        with trial_folder() as folder:
             return Check(name, True, _try(lambda: _overlay_trial(folder)))
     except HostUnsupportedError as error:
         return Check(name, False, "not tried: there is no folder for sandboxes", error.message)
@@ -292,23 +292,6 @@ def _overlay_trial(folder: Path) -> str:
         raise _Failed("/usr shows nothing")
     (seen / "sandcove-doctor").write_text("x")
     return f"overlayfs over /usr, changes on {_file_system(folder)}"
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    """A new folder on the file system of Sandcove's folder, whether that is there yet or not."""
-    place = Home.default().path
-    while not place.is_dir():
-        place = place.parent
-    folder = Path(tempfile.mkdtemp(prefix=".doctor-", dir=place))
-    try:
-        yield folder
-    finally:
-        # overlayfs makes folders without any permissions in its work folders.
-        for parent, names, _ in os.walk(folder):
-            for name in names:
-                os.chmod(os.path.join(parent, name), 0o700)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _file_system(path: Path) -> str:
@@ -390,7 +373,7 @@ def _run(command: list[str]) -> str:
 def _home() -> Check:
     try:
         path = Home.default().path
-        with _folder():
+        with trial_folder():
             pass
     except HostUnsupportedError as error:
         return Check("folder", False, "its path is too long", error.message)
@@ -436,7 +419,7 @@ def _users() -> Check:
 def _limits() -> Check:
     """What holds the limits of sandboxes."""
     try:
-        with _folder() as folder:
+        with trial_folder() as folder:
             groups = Cgroups.find(folder, trial=True)
             groups.close()
     except (SandboxError, OSError) as error:

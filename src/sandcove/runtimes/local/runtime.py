@@ -35,6 +35,7 @@ from sandcove.runtimes.local.remains import end_rooms
 from sandcove.runtimes.local.reserve import Reserve
 from sandcove.runtimes.local.room import LocalRoom
 from sandcove.runtimes.local.template import make_etc
+from sandcove.runtimes.local.trial_folder import clear_left
 from sandcove.runtimes.local.zygote import AGENTS, KERNELS, Zygote, receive
 from sandcove.trees import delete_tree
 from sandcove.wire.limits import NO_LIMITS, ResourceLimits
@@ -94,6 +95,7 @@ class LocalRuntime:
         await end_rooms(str(self._home.path))
         for left in self._home.spare.iterdir():
             await self.delete(left)
+        clear_left(self._home.path)
         if self._use_cgroups:
             self._cgroups = Cgroups.find(self._home.path)
             if self._cgroups.why:
