@@ -226,8 +226,8 @@ def test_the_agent_has_no_file_of_the_sandbox_mapped(home: Path) -> None:
         foreign = {path for device, inode, path in mapped if not _is_the_hosts(device, inode, path)}
         assert not foreign
         # The control: a Python of user code has the sandbox's files mapped, and it shows.
-        reading = sandbox.exec("python3 -c 'import time, json; time.sleep(30)' >/dev/null 2>&1 & sleep 0.3; echo $!")
-        assert reading.success
+        reading = "import time, json; print('ready', flush=True); time.sleep(60)"
+        sandbox.start_process(["python3", "-c", reading]).wait_for_log("ready")
         users = [pid for pid in processes.of_sandbox(home, sandbox.id) if b"time.sleep" in _command(pid)]
         assert any(not _is_the_hosts(*entry) for pid in users for entry in _mapped(pid))
 

@@ -38,8 +38,11 @@ def value(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def _holds(pid: int, word: bytes) -> bool:
     """Somewhere in the memory of the process that can be written, or in its /proc entry, is the word."""
     place = Path(f"/proc/{pid}")
-    if any(word in (place / name).read_bytes() for name in ("environ", "cmdline")):
-        return True
+    try:
+        if any(word in (place / name).read_bytes() for name in ("environ", "cmdline")):
+            return True
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it has ended meanwhile
     with (place / "mem").open("rb", buffering=0) as memory:
         for line in (place / "maps").read_text().splitlines():
             area, rights, *_ = line.split()
