@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -20,13 +21,23 @@ from sandcove import HostUnsupportedError, InvalidRequestError, Sandbox, linux
 from sandcove.wire.egress import parse_egress
 from tests.conftest import COMMAND, sandcove_home
 from tests.egress import peer
-from tests.security.probes import inside
+from tests.security.probes import Answer, inside, outside
 
 NEEDS = ("pasta", "ip")
 US, WORLD = "198.18.7.2", "198.18.7.1"
 US_6, WORLD_6 = "2001:db8:7::2", "2001:db8:7::1"
-PLAYED = ("10.7.7.7", "169.254.169.254")
-"""A private and a metadata address, which the world plays."""
+PUBLIC, PUBLIC_6 = "8.8.8.8", "2606:4700::1111"
+OWN, OWN_6 = "8.8.4.4", "2606:4700::1001"
+"""Public addresses that the server's machine has besides those of its device to the world."""
+EXEMPT = ("10.7.7.8", "fd00:7::8")
+"""The operator lets sandboxes to the peer's TCP port there, and to `NETWORK`."""
+NETWORK = "10.8.0.0/16"
+SHUT = (
+    *("10.7.7.7", "100.64.7.7", "168.63.129.16", "169.254.169.254", "172.16.7.7", "192.168.7.7", WORLD),
+    *("fd00:ec2::254", WORLD_6, "64:ff9b::a07:707", "2002:a07:707::1"),
+)
+PLAYED = (PUBLIC, PUBLIC_6, *EXEMPT, "10.8.7.7", *SHUT)
+"""What the world plays."""
 START = """
 import os, sys
 from sandcove import linux
@@ -88,8 +99,9 @@ def ours() -> Iterator[str]:
             ip("-n", name, "link", "set", link, "up")
         ip("-n", ours, "route", "add", "default", "via", WORLD)
         ip("-n", ours, "-6", "route", "add", "default", "via", WORLD_6)
-        for address in PLAYED:
-            ip("-n", world, "addr", "add", f"{address}/32", "dev", "lo")
+        for name, addresses in ((world, set(PLAYED) - {WORLD, WORLD_6}), (ours, {OWN, OWN_6, "10.8.7.8"})):
+            for address in addresses:
+                ip("-n", name, "addr", "add", f"{address}/{128 if ':' in address else 32}", "dev", "lo")
         started = subprocess.Popen(
             ["ip", "netns", "exec", world, sys.executable, peer.__file__], stdout=subprocess.PIPE, text=True
         )
@@ -116,6 +128,7 @@ def start(ours: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def home(capable: None, start: list[str]) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDCOVE_EGRESS_CEILING", "unfiltered")
+        patch.setenv("SANDCOVE_EGRESS_PRIVATE", f"{EXEMPT[0]}:{peer.TCP} [{EXEMPT[1]}]:{peer.TCP} {NETWORK}")
         with sandcove_home() as path:
             subprocess.run(start, check=True, timeout=60)
             yield path
@@ -156,19 +169,16 @@ STREAM = """
 s = socket.create_connection((args[0], int(args[1])), 2)
 assert s.recv(99) == b"reached"
 """
-NAME = "assert socket.gethostbyname('any.thing.test') == args[0]"
+NAME = f"assert socket.gethostbyname('any.thing.test') == {WORLD!r}"
 WAYS = {
-    "TCP": (STREAM, WORLD, peer.TCP),
-    "TCP by IPv6": (STREAM, WORLD_6, peer.TCP),
-    "UDP": (DATAGRAM, WORLD, peer.UDP),
-    "UDP by IPv6": (DATAGRAM, WORLD_6, peer.UDP),
-    "names": (NAME, WORLD, 0),
-    "echo": (PING, WORLD, 0),
-    "echo by IPv6": (PING, WORLD_6, 0),
-    "private": (STREAM, PLAYED[0], peer.TCP),
-    "metadata": (STREAM, PLAYED[1], peer.TCP),
+    "TCP": (STREAM, PUBLIC, peer.TCP),
+    "TCP by IPv6": (STREAM, PUBLIC_6, peer.TCP),
+    "UDP": (DATAGRAM, PUBLIC, peer.UDP),
+    "UDP by IPv6": (DATAGRAM, PUBLIC_6, peer.UDP),
+    "names": (NAME,),
+    "echo": (PING, PUBLIC, 0),
+    "echo by IPv6": (PING, PUBLIC_6, 0),
 }
-"""The last two are not promised to be reached: they show what SECURITY.md says of such addresses."""
 
 
 def test_everything_is_reached_and_nothing_after_a_change(box: Sandbox) -> None:
@@ -181,7 +191,98 @@ def test_everything_is_reached_and_nothing_after_a_change(box: Sandbox) -> None:
         assert not inside(box, probe, *args).reached, name
 
 
-def test_the_servers_own_services_are_not_reached(box: Sandbox, ours: str) -> None:
+TRY = """
+IPV6_PKTINFO, IP_PKTINFO = 50, 8
+IPV6_UNICAST_IF, IP_UNICAST_IF = 76, 50
+
+def sockets(address, kind, protocol):
+    \"""By each way that a program has to choose a device.\"""
+    six = ":" in address
+    family = socket.AF_INET6 if six else socket.AF_INET
+    level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
+    for way in ("plain", "bound", "mapped", "chosen", "told"):
+        s = socket.socket(socket.AF_INET6 if way == "mapped" else family, kind, protocol)
+        s.settimeout(1)
+        if way == "bound":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"outside")
+        elif way == "mapped" and (six or protocol):
+            continue
+        elif way == "chosen":
+            s.setsockopt(level, IPV6_UNICAST_IF if six else IP_UNICAST_IF, struct.pack("!I", index))
+        elif way == "told" and kind != socket.SOCK_DGRAM:
+            continue
+        yield way, s, ("::ffff:" if way == "mapped" else "") + address
+
+import struct
+index = socket.if_nametoindex("outside") if any(name == "outside" for _, name in socket.if_nameindex()) else 0
+tcp, udp, *addresses = args
+for address in addresses:
+    six = ":" in address
+    echo = bytes([128 if six else 8, 0, 0, 0, 0, 7, 0, 1]) + b"hello"
+    for name, kind, protocol, port in (
+        ("TCP", socket.SOCK_STREAM, 0, int(tcp)),
+        ("UDP", socket.SOCK_DGRAM, 0, int(udp)),
+        ("echo", socket.SOCK_DGRAM, socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP, 0),
+    ):
+        for way, s, to in sockets(address, kind, protocol):
+            with s:
+                try:
+                    if kind == socket.SOCK_STREAM:
+                        s.connect((to, port))
+                    elif way == "told":
+                        here = struct.pack("16sI" if six else "I8s", *((b"", index) if six else (index, b"")))
+                        level, option = (41, IPV6_PKTINFO) if six else (0, IP_PKTINFO)
+                        s.sendmsg([echo], [(level, option, here)], 0, (to, port))
+                    else:
+                        s.sendto(echo, (to, port))
+                    s.recv(99)
+                    say(f"{name} {way} {address}")
+                except OSError:
+                    pass
+"""
+"""Says by which ways an address is reached, where there is a device `outside`."""
+BY_ALL = {
+    *(f"TCP {way}" for way in ("plain", "bound", "mapped", "chosen")),
+    *(f"UDP {way}" for way in ("plain", "bound", "mapped", "chosen", "told")),
+    *(f"echo {way}" for way in ("plain", "bound", "chosen", "told")),
+}
+
+
+def tried(box: Sandbox, *addresses: str, tcp: int = peer.TCP, udp: int = peer.UDP) -> set[str]:
+    return set(inside(box, TRY, tcp, udp, *addresses).said)
+
+
+def in_ours(ours: str, body: str, *args: object) -> Answer:
+    return outside(body, *args, wrap=("ip", "netns", "exec", ours))
+
+
+def test_every_way_leads_to_a_public_address(box: Sandbox) -> None:
+    assert tried(box, PUBLIC) == {f"{way} {PUBLIC}" for way in BY_ALL}
+    assert tried(box, PUBLIC_6) == {f"{way} {PUBLIC_6}" for way in BY_ALL if "mapped" not in way}
+
+
+@pytest.mark.parametrize("address", SHUT)
+def test_what_the_proxy_refuses_is_not_reached(box: Sandbox, ours: str, address: str) -> None:
+    assert in_ours(ours, STREAM, address, peer.TCP).reached  # it is there
+    assert tried(box, address) == set()
+
+
+def test_it_is_said_at_once(box: Sandbox) -> None:
+    for address in ("10.7.7.7", "fd00:ec2::254"):
+        why = inside(box, STREAM, address, peer.TCP).why
+        assert why.startswith(("EHOSTUNREACH", "EACCES")), why
+
+
+def test_what_the_operator_allows_is_reached(box: Sandbox) -> None:
+    for address in EXEMPT:
+        expected = {f"{way} {address}" for way in BY_ALL if "TCP" in way and not (":" in address and "mapped" in way)}
+        assert tried(box, address) == expected
+    assert tried(box, "10.8.7.7") == {f"{way} 10.8.7.7" for way in BY_ALL}
+
+
+@pytest.fixture
+def services(ours: str) -> Iterator[None]:
+    """The server's machine answers at port 7070 of all its addresses, TCP and UDP."""
     with ExitStack() as after:
         here = os.open("/proc/self/ns/net", os.O_RDONLY)
         after.callback(os.close, here)
@@ -189,15 +290,45 @@ def test_the_servers_own_services_are_not_reached(box: Sandbox, ours: str) -> No
         after.callback(os.close, there)
         linux.setns(there, linux.CLONE_NEWNET)
         try:
-            for address in ("127.0.0.1", "::1"):
-                family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                after.enter_context(socket.create_server((address, 7070), family=family))
-            # The control: they can be reached where they are.
-            socket.create_connection(("127.0.0.1", 7070), 2).close()
+            listener = after.enter_context(
+                socket.create_server(("::", 7070), family=socket.AF_INET6, dualstack_ipv6=True)
+            )
+            datagrams = after.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+            datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            datagrams.bind(("::", 7070))
         finally:
             linux.setns(here, linux.CLONE_NEWNET)
-        for address in ("127.0.0.1", "::1", US, US_6, WORLD, WORLD_6):
-            assert not inside(box, "socket.create_connection((args[0], 7070), 1)", address).reached, address
+
+        def answer() -> None:
+            poll = select.poll()
+            for each in (listener, datagrams, ended):
+                poll.register(each, select.POLLIN)
+            while True:
+                ready = [fd for fd, _ in poll.poll()]
+                if ended.fileno() in ready:
+                    return
+                if listener.fileno() in ready:
+                    with listener.accept()[0] as sock:
+                        sock.sendall(b"reached")
+                if datagrams.fileno() in ready:
+                    datagrams.sendto(b"reached", datagrams.recvfrom(99)[1])
+
+        end, ended = map(after.enter_context, socket.socketpair())
+        thread = threading.Thread(target=answer)
+        thread.start()
+        after.callback(thread.join)
+        after.callback(end.send, b"!")
+        yield
+
+
+OWN_ADDRESSES = ("127.0.0.1", "::1", OWN, OWN_6, "10.8.7.8", US, US_6)
+
+
+@pytest.mark.parametrize("address", OWN_ADDRESSES)
+def test_the_servers_own_services_are_not_reached(box: Sandbox, ours: str, services: None, address: str) -> None:
+    assert in_ours(ours, STREAM, address, 7070).reached  # it is there
+    reached = {word for word in tried(box, address, tcp=7070, udp=7070) if "echo" not in word}
+    assert reached == set()
 
 
 def test_no_port_of_a_sandbox_is_open_to_the_world(box: Sandbox, ours: str) -> None:

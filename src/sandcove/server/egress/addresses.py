@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-__all__ = ["AddressRefused", "Addresses", "Exempt", "is_own", "parse_exempt"]
+from sandcove.runtimes.base import Rule
+
+__all__ = ["AddressRefused", "Addresses", "Exempt", "is_own", "own_networks", "parse_exempt"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -45,6 +47,18 @@ _REFUSED: tuple[tuple[Network, str], ...] = tuple(
 )
 _GLOBAL_6 = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
+_RULES: tuple[Rule, ...] = (
+    *(Rule(network, None, False) for network, _ in _REFUSED),
+    *(
+        Rule(IPv6Network((int(_NAT64[0]) | int(network[0]), _NAT64.prefixlen + network.prefixlen)), None, False)
+        for network, _ in _REFUSED
+        if network.version == 4
+    ),
+    Rule(_NAT64, None, True),
+    Rule(_GLOBAL_6, None, True),
+    Rule(IPv6Network("::/0"), None, False),
+)
+"""The same, as rules."""
 _EXEMPT = re.compile(
     r"\[([0-9A-Fa-f:./]+)\](?::([0-9]{1,5}))?|([0-9.]+(?:/[0-9]+)?)(?::([0-9]{1,5}))?|([0-9A-Fa-f:/]+)"
 )
@@ -54,7 +68,7 @@ _HEADER = struct.Struct("=IHHII")
 _ROUTE = struct.Struct("=8BI")
 """``struct rtmsg``: family, length of the destination, ..., the eighth its type, flags."""
 _ATTRIBUTE = struct.Struct("=HH")
-_NLM_F_REQUEST, _RTM_NEWROUTE, _RTM_GETROUTE, _RTA_DST = 1, 24, 26, 1
+_NLM_F_REQUEST, _NLM_F_DUMP, _NLMSG_DONE, _RTM_NEWROUTE, _RTM_GETROUTE, _RTA_DST = 1, 0x300, 3, 24, 26, 1
 _RTN_OWN = range(2, 6)
 """Local, and what reaches this machine among others: broadcast, anycast, multicast."""
 
@@ -98,6 +112,13 @@ class Addresses:
         self._exempt = tuple(exempt)
         self._own = own or is_own
 
+    def rules(self, own: Iterable[Network]) -> list[Rule]:
+        """What `check` says, of all addresses; `own`: those of this machine."""
+        meant = [Rule(*each, True) for each in self._exempt if _is_meant(each.network)]
+        networks = [Rule(*each, True) for each in self._exempt if not _is_meant(each.network)]
+        shut = [Rule(each, None, False) for each in own if not _is_shut(each, networks)]
+        return [*meant, *shut, *networks, *_RULES]
+
     def check(self, text: str, port: int) -> str:
         """The address to connect to: the same, or the IPv4 address that it stands for.
 
@@ -111,14 +132,64 @@ class Addresses:
         for network, allowed in self._exempt:
             if address not in network or allowed not in (None, port):
                 continue
-            # A network that the server is in does not open the server; its own addresses have to be meant.
-            if network.num_addresses == 1 or network.is_loopback or not self._own(str(address)):
+            if _is_meant(network) or not self._own(str(address)):
                 return str(address)
         if (kind := _special(address)) is not None:
             raise AddressRefused(kind)
         if self._own(str(address)):
             raise AddressRefused("of the server itself")
         return str(address)
+
+
+def _is_meant(network: Network) -> bool:
+    """A network that the server is in does not open the server; its own addresses have to be meant."""
+    return network.num_addresses == 1 or network.is_loopback
+
+
+def _is_shut(own: Network, networks: Iterable[Rule]) -> bool:
+    """It needs no rule: most bridges have private addresses, and a machine may have many of them."""
+    opened = (*(rule.network for rule in networks), _GLOBAL_6)
+    return not any(own.version == each.version and own.overlaps(each) for each in opened) and (
+        isinstance(own, IPv6Network)
+        or any(isinstance(each, IPv4Network) and own.subnet_of(each) for each, _ in _REFUSED)
+    )
+
+
+def own_networks() -> list[Network]:
+    """Those for which `is_own` is true; see rtnetlink(7)."""
+    found: set[Network] = set()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        kernel.bind((0, 0))
+        for family in (socket.AF_INET, socket.AF_INET6):
+            wanted = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+            length, flags = _HEADER.size + len(wanted), _NLM_F_REQUEST | _NLM_F_DUMP
+            kernel.send(_HEADER.pack(length, _RTM_GETROUTE, flags, 0, 0) + wanted)
+            kind = _RTM_NEWROUTE
+            while kind == _RTM_NEWROUTE:
+                answer = kernel.recv(65536, socket.MSG_DONTWAIT)
+                while answer:
+                    size, kind, *_ = _HEADER.unpack_from(answer)
+                    message, answer = answer[_HEADER.size : size], answer[size + -size % 4 :]
+                    if kind == _RTM_NEWROUTE and (network := _own_route(message)) is not None:
+                        found.add(network)
+            if kind != _NLMSG_DONE:
+                raise OSError("the kernel does not list its routes")
+    return sorted(found, key=str)
+
+
+def _own_route(message: bytes) -> Network | None:
+    """The destination of a route, if it is this machine itself."""
+    family, prefix, _, _, _, _, _, kind, _ = _ROUTE.unpack_from(message)
+    if kind not in _RTN_OWN or family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    packed = bytes(4 if family == socket.AF_INET else 16)
+    rest = message[_ROUTE.size :]
+    while rest:
+        size, attribute = _ATTRIBUTE.unpack_from(rest)
+        if attribute == _RTA_DST:
+            packed = rest[_ATTRIBUTE.size : size]
+        rest = rest[size + -size % 4 :]
+    return ip_network((packed, prefix))
 
 
 def is_own(address: str) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sandcove.errors import ForbiddenError, HostUnsupportedError
 from sandcove.runtimes.base import Room
 from sandcove.server.audit import Audit
-from sandcove.server.egress.addresses import Addresses, parse_exempt
+from sandcove.server.egress.addresses import Addresses, own_networks, parse_exempt
 from sandcove.server.egress.authority import Authority
 from sandcove.server.egress.outlet import MOST, Common, Outlet
 from sandcove.server.egress.purse import Secrets
@@ -135,7 +135,8 @@ class Outlets:
 
     async def _set_network(self, room: Room, policy: Policy) -> None:
         """The operator may have lowered the ceiling since this policy was given."""
-        await room.set_network(unfiltered=policy.unfiltered and self._ceiling.unfiltered)
+        has_it = policy.unfiltered and self._ceiling.unfiltered
+        await room.set_network(self._common.addresses.rules(own_networks()) if has_it else None)
 
     def close(self, uid: str) -> None:
         """A sandbox runs no more."""

@@ -1,0 +1,164 @@
+"""What a room's own network lets out, as messages to the kernel's packet filter (nf_tables) in the room's network namespace.
+
+Routes can't say it: who binds a socket to the device passes those that prohibit. See linux/netfilter/nf_tables.h for the
+numbers, and libnftnl for how they are put together. User code can't change it: it has no capability, and may open no
+socket to the filter.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+
+from sandcove.runtimes.base import Rule
+
+__all__ = ["fence"]
+
+_HEADER = struct.Struct("=IHHII")
+"""``struct nlmsghdr``: length, type, flags, number, port."""
+_OF_FILTER = struct.Struct(">BBH")
+"""``struct nfgenmsg``: family, version, resource."""
+_ATTRIBUTE = struct.Struct("=HH")
+_NESTED = 0x8000
+_REQUEST, _ACK, _CREATE, _APPEND = 1, 4, 0x400, 0x800
+_BATCH_BEGIN, _BATCH_END, _TABLES = 16, 17, 10
+_NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 2, 3, 6
+_BOTH_FAMILIES = 1
+_HOOK_FORWARD, _HOOK_OUT = 2, 3
+_NAME = b"sandcove\0"
+_FORWARD, _OUT = b"forward\0", b"out\0"
+_DROP, _ACCEPT = 0, 1
+_META_DEVICE, _META_FAMILY, _META_PROTOCOL = 5, 15, 16
+_NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
+_EQUAL, _AT_MOST, _AT_LEAST = 0, 3, 5
+_FAMILY = {4: 2, 6: 10}
+_DESTINATION = {4: 16, 6: 24}
+"""Where it lies in the header."""
+_TCP, _UDP, _ICMP_6 = 6, 17, 58
+_LOOPBACK = 1
+"""The number of that device, in every network namespace."""
+_NEIGHBOURS = (133, 137)
+"""The types of ICMPv6 by which the kernel finds routers and neighbours. User code can send echoes alone."""
+
+
+def fence(rules: Iterable[Rule]) -> bytes:
+    """The messages, for one `send`: all of it is in force at once, in the place of what was there before.
+
+    Loopback is open, nothing is forwarded, and what the rules shut is answered as prohibited. The last rule asks for an
+    acknowledgement.
+    """
+    table = _leaf(1, _NAME)
+    made = [
+        (_NEW_TABLE, table),  # so that there is one to delete
+        (_DELETE_TABLE, table),
+        (_NEW_TABLE, table),
+        (_NEW_CHAIN, _chain(_FORWARD, _HOOK_FORWARD, _DROP)),
+        (_NEW_CHAIN, _chain(_OUT, _HOOK_OUT, _ACCEPT)),
+        *((_NEW_RULE, _rule(steps)) for steps in _steps(rules)),
+    ]
+    messages = [_message(_BATCH_BEGIN, 0, 0, _TABLES)]
+    for place, (kind, body) in enumerate(made, 1):
+        flags = 0 if kind == _DELETE_TABLE else _CREATE | _APPEND
+        if place == len(made):
+            flags |= _ACK
+        messages.append(_message(_TABLES << 8 | kind, flags, _BOTH_FAMILIES, 0, body))
+    return b"".join([*messages, _message(_BATCH_END, 0, 0, _TABLES)])
+
+
+def _steps(rules: Iterable[Rule]) -> Iterator[list[bytes]]:
+    accept = _verdict(_ACCEPT)
+    yield [_meta(_META_DEVICE), _compare(_EQUAL, struct.pack("=I", _LOOPBACK)), accept]
+    yield [
+        *_is_family(6),
+        *_is_protocol(_ICMP_6),
+        _load(_TRANSPORT_HEADER, 0, 1),
+        _compare(_AT_LEAST, bytes(_NEIGHBOURS[:1])),
+        _compare(_AT_MOST, bytes(_NEIGHBOURS[1:])),
+        accept,
+    ]
+    for network, port, is_open in rules:
+        last = accept if is_open else _reject()
+        to = [
+            *_is_family(network.version),
+            *_is_to(network.version, network.network_address.packed, network.netmask.packed),
+        ]
+        if port is None:
+            yield [*to, last]
+            continue
+        for protocol in (_TCP, _UDP):
+            its_port = [_load(_TRANSPORT_HEADER, 2, 2), _compare(_EQUAL, struct.pack(">H", port))]
+            yield [*to, *_is_protocol(protocol), *its_port, last]
+
+
+def _is_family(version: int) -> list[bytes]:
+    return [_meta(_META_FAMILY), _compare(_EQUAL, bytes([_FAMILY[version]]))]
+
+
+def _is_protocol(protocol: int) -> list[bytes]:
+    return [_meta(_META_PROTOCOL), _compare(_EQUAL, bytes([protocol]))]
+
+
+def _is_to(version: int, address: bytes, mask: bytes) -> list[bytes]:
+    if not any(mask):
+        return []
+    return [_load(_NETWORK_HEADER, _DESTINATION[version], len(address)), _mask(mask), _compare(_EQUAL, address)]
+
+
+def _meta(key: int) -> bytes:
+    return _expression(b"meta", _number(1, 1), _number(2, key))
+
+
+def _load(base: int, offset: int, length: int) -> bytes:
+    return _expression(b"payload", _number(1, 1), _number(2, base), _number(3, offset), _number(4, length))
+
+
+def _mask(mask: bytes) -> bytes:
+    plain = bytes(len(mask))
+    return _expression(
+        b"bitwise",
+        *(_number(1, 1), _number(2, 1), _number(3, len(mask))),
+        *(_nest(4, _leaf(1, mask)), _nest(5, _leaf(1, plain))),
+    )
+
+
+def _compare(how: int, value: bytes) -> bytes:
+    return _expression(b"cmp", _number(1, 1), _number(2, how), _nest(3, _leaf(1, value)))
+
+
+def _verdict(code: int) -> bytes:
+    return _expression(b"immediate", _number(1, 0), _nest(2, _nest(2, _number(1, code))))
+
+
+def _reject() -> bytes:
+    """By an unreachable of the address's own family: administratively prohibited."""
+    return _expression(b"reject", _number(1, 2), _leaf(2, b"\x03"))
+
+
+def _rule(steps: Iterable[bytes]) -> bytes:
+    return _leaf(1, _NAME) + _leaf(2, _OUT) + _nest(4, *steps)
+
+
+def _chain(name: bytes, hook: int, policy: int) -> bytes:
+    place = _nest(4, _number(1, hook), _number(2, 0))
+    return _leaf(1, _NAME) + _leaf(3, name) + place + _number(5, policy) + _leaf(7, b"filter\0")
+
+
+def _expression(name: bytes, *attributes: bytes) -> bytes:
+    return _nest(1, _leaf(1, name + b"\0"), _nest(2, *attributes))
+
+
+def _number(kind: int, value: int) -> bytes:
+    return _leaf(kind, struct.pack(">I", value))
+
+
+def _nest(kind: int, *attributes: bytes) -> bytes:
+    return _leaf(kind | _NESTED, b"".join(attributes))
+
+
+def _leaf(kind: int, data: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def _message(kind: int, flags: int, family: int, resource: int, body: bytes = b"") -> bytes:
+    length = _HEADER.size + _OF_FILTER.size + len(body)
+    return _HEADER.pack(length, kind, flags | _REQUEST, 0, 0) + _OF_FILTER.pack(family, 0, resource) + body
