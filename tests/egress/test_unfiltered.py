@@ -170,7 +170,7 @@ s = socket.create_connection((args[0], int(args[1])), 2)
 assert s.recv(99) == b"reached"
 """
 NAME = f"assert socket.gethostbyname('any.thing.test') == {WORLD!r}"
-WAYS = {
+WAYS: dict[str, tuple[str, *tuple[object, ...]]] = {
     "TCP": (STREAM, PUBLIC, peer.TCP),
     "TCP by IPv6": (STREAM, PUBLIC_6, peer.TCP),
     "UDP": (DATAGRAM, PUBLIC, peer.UDP),
@@ -201,16 +201,14 @@ def sockets(address, kind, protocol):
     family = socket.AF_INET6 if six else socket.AF_INET
     level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
     for way in ("plain", "bound", "mapped", "chosen", "told"):
+        if (way == "mapped" and (six or protocol)) or (way == "told" and kind != socket.SOCK_DGRAM):
+            continue
         s = socket.socket(socket.AF_INET6 if way == "mapped" else family, kind, protocol)
-        s.settimeout(1)
+        s.settimeout(0.5)
         if way == "bound":
             s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"outside")
-        elif way == "mapped" and (six or protocol):
-            continue
         elif way == "chosen":
             s.setsockopt(level, IPV6_UNICAST_IF if six else IP_UNICAST_IF, struct.pack("!I", index))
-        elif way == "told" and kind != socket.SOCK_DGRAM:
-            continue
         yield way, s, ("::ffff:" if way == "mapped" else "") + address
 
 import struct
@@ -270,7 +268,7 @@ def test_what_the_proxy_refuses_is_not_reached(box: Sandbox, ours: str, address:
 def test_it_is_said_at_once(box: Sandbox) -> None:
     for address in ("10.7.7.7", "fd00:ec2::254"):
         why = inside(box, STREAM, address, peer.TCP).why
-        assert why.startswith(("EHOSTUNREACH", "EACCES")), why
+        assert why.startswith("ECONNREFUSED"), why
 
 
 def test_what_the_operator_allows_is_reached(box: Sandbox) -> None:

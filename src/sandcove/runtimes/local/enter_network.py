@@ -90,5 +90,5 @@ def main(user_namespace: int, network: int, messages: int, server: int, command:
 
 
 if __name__ == "__main__":
-    inherited = map(int, sys.argv[1:4])
-    main(*inherited, server=int(sys.argv[4]), command=sys.argv[5:])
+    first, second, third, fourth = map(int, sys.argv[1:5])
+    main(first, second, third, fourth, sys.argv[5:])

@@ -1,8 +1,7 @@
-"""What a room's own network lets out, as messages to the kernel's packet filter (nf_tables) in the room's network namespace.
+"""What a room's own network lets out, as messages to the kernel's packet filter (nf_tables) in the room's namespace.
 
-Routes can't say it: who binds a socket to the device passes those that prohibit. See linux/netfilter/nf_tables.h for the
-numbers, and libnftnl for how they are put together. User code can't change it: it has no capability, and may open no
-socket to the filter.
+Routes can't say it: who binds a socket to the device passes those that prohibit. The numbers are of
+linux/netfilter/nf_tables.h. User code can't change the filter: it has no capability, and may open no socket to it.
 """
 
 from __future__ import annotations
@@ -26,11 +25,12 @@ _NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 2, 3, 6
 _BOTH_FAMILIES = 1
 _HOOK_FORWARD, _HOOK_OUT = 2, 3
 _NAME = b"sandcove\0"
-_FORWARD, _OUT = b"forward\0", b"out\0"
-_DROP, _ACCEPT = 0, 1
+_FORWARD, _OUT, _SHUT = b"forward\0", b"out\0", b"shut\0"
+_DROP, _ACCEPT, _GOTO = 0, 1, 0xFFFFFFFC
 _META_DEVICE, _META_FAMILY, _META_PROTOCOL = 5, 15, 16
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _EQUAL, _AT_MOST, _AT_LEAST = 0, 3, 5
+_BY_RESET, _BY_UNREACHABLE, _PROHIBITED = 1, 2, b"\x03"
 _FAMILY = {4: 2, 6: 10}
 _DESTINATION = {4: 16, 6: 24}
 """Where it lies in the header."""
@@ -44,7 +44,7 @@ _NEIGHBOURS = (133, 137)
 def fence(rules: Iterable[Rule]) -> bytes:
     """The messages, for one `send`: all of it is in force at once, in the place of what was there before.
 
-    Loopback is open, nothing is forwarded, and what the rules shut is answered as prohibited. The last rule asks for an
+    Loopback is open, nothing is forwarded, and what the rules shut is refused, not just dropped. The last rule asks for an
     acknowledgement.
     """
     table = _leaf(1, _NAME)
@@ -53,8 +53,12 @@ def fence(rules: Iterable[Rule]) -> bytes:
         (_DELETE_TABLE, table),
         (_NEW_TABLE, table),
         (_NEW_CHAIN, _chain(_FORWARD, _HOOK_FORWARD, _DROP)),
+        (_NEW_CHAIN, _leaf(1, _NAME) + _leaf(3, _SHUT)),
+        # A reset is heeded by a socket that is about to send, and an unreachable is not always.
+        (_NEW_RULE, _rule(_SHUT, [*_is_protocol(_TCP), _reject(_BY_RESET)])),
+        (_NEW_RULE, _rule(_SHUT, [_reject(_BY_UNREACHABLE)])),
         (_NEW_CHAIN, _chain(_OUT, _HOOK_OUT, _ACCEPT)),
-        *((_NEW_RULE, _rule(steps)) for steps in _steps(rules)),
+        *((_NEW_RULE, _rule(_OUT, steps)) for steps in _steps(rules)),
     ]
     messages = [_message(_BATCH_BEGIN, 0, 0, _TABLES)]
     for place, (kind, body) in enumerate(made, 1):
@@ -77,7 +81,7 @@ def _steps(rules: Iterable[Rule]) -> Iterator[list[bytes]]:
         accept,
     ]
     for network, port, is_open in rules:
-        last = accept if is_open else _reject()
+        last = accept if is_open else _verdict(_GOTO, _leaf(2, _SHUT))
         to = [
             *_is_family(network.version),
             *_is_to(network.version, network.network_address.packed, network.netmask.packed),
@@ -125,17 +129,16 @@ def _compare(how: int, value: bytes) -> bytes:
     return _expression(b"cmp", _number(1, 1), _number(2, how), _nest(3, _leaf(1, value)))
 
 
-def _verdict(code: int) -> bytes:
-    return _expression(b"immediate", _number(1, 0), _nest(2, _nest(2, _number(1, code))))
+def _verdict(code: int, *chain: bytes) -> bytes:
+    return _expression(b"immediate", _number(1, 0), _nest(2, _nest(2, _number(1, code), *chain)))
 
 
-def _reject() -> bytes:
-    """By an unreachable of the address's own family: administratively prohibited."""
-    return _expression(b"reject", _number(1, 2), _leaf(2, b"\x03"))
+def _reject(how: int) -> bytes:
+    return _expression(b"reject", _number(1, how), _leaf(2, _PROHIBITED))
 
 
-def _rule(steps: Iterable[bytes]) -> bytes:
-    return _leaf(1, _NAME) + _leaf(2, _OUT) + _nest(4, *steps)
+def _rule(chain: bytes, steps: Iterable[bytes]) -> bytes:
+    return _leaf(1, _NAME) + _leaf(2, chain) + _nest(4, *steps)
 
 
 def _chain(name: bytes, hook: int, policy: int) -> bytes:
