@@ -341,6 +341,9 @@ def test_no_port_of_a_sandbox_is_open_to_the_world(box: Sandbox, ours: str) -> N
 
 def test_user_code_cannot_change_it(box: Sandbox) -> None:
     assert box.exec("ip link set outside down || ip route del default").exit_code != 0
+    assert box.exec("nft delete table inet sandcove || unshare --user --map-root-user true").exit_code != 0
+    to_the_filter = "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)"
+    assert inside(box, to_the_filter).why.startswith("EPROTONOSUPPORT") and outside(to_the_filter).reached
     assert inside(box, *WAYS["TCP"]).reached
 
 
@@ -375,9 +378,12 @@ def test_it_ends_with_the_room_and_comes_back(home: Path, ours: str) -> None:
             os.close(end)
             while getattr(sandbox.info().isolation, "network", "") != "loopback":
                 pass
+            assert "pasta ended" in (sandbox.info().note or "")
             assert not inside(sandbox, *WAYS["UDP"]).reached
             sandbox.set_egress("unfiltered")
+            assert sandbox.info().note is None
             assert inside(sandbox, *WAYS["UDP"]).reached
+            assert not inside(sandbox, STREAM, SHUT[0], peer.TCP).reached
         finally:
             sandbox.destroy()
     assert pastas(ours) == []

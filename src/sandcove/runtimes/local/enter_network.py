@@ -59,6 +59,8 @@ def put_up(network: int, messages: int) -> None:
 def tell(messages: bytes) -> None:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as kernel:
         kernel.bind((0, 0))
+        # A message takes no more than the buffer; the kernel gives twice what everybody may have.
+        kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
         if kernel.send(messages) != len(messages):
             raise OSError("it takes no more")
         # The kernel has answered before `send` is over: errors, and at last the acknowledgement.
@@ -77,7 +79,7 @@ def main(user_namespace: int, network: int, messages: int, server: int, command:
         os.setresuid(0, 0, 0)
     put_up(network, messages)
     if not command:
-        print("ready")
+        os.write(1, b"ready")
         return
     for fd in (user_namespace, network, messages):
         os.close(fd)

@@ -44,8 +44,8 @@ _NEIGHBOURS = (133, 137)
 def fence(rules: Iterable[Rule]) -> bytes:
     """The messages, for one `send`: all of it is in force at once, in the place of what was there before.
 
-    Loopback is open, nothing is forwarded, and what the rules shut is refused, not just dropped. The last rule asks for an
-    acknowledgement.
+    Loopback is open, nothing is forwarded, and what the rules shut is refused, not just dropped. The last rule asks for
+    an acknowledgement.
     """
     table = _leaf(1, _NAME)
     made = [
