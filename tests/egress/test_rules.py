@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from sandcove.runtimes.base import Rule
 from sandcove.runtimes.local.fence import fence
-from sandcove.server.egress.addresses import Addresses, AddressRefused, is_own, own_networks, parse_exempt
+from sandcove.server.egress.addresses import Addresses, AddressRefused, parse_exempt
+from sandcove.server.egress.own import is_own, own_networks
 from tests.security.probes import NEEDS_ROOT
 
 OWN = [ip_network(each) for each in ("8.8.4.4/32", "8.8.9.0/30", "10.2.3.4/32", "2606:4700::1001/128", "fd00::2/128")]
@@ -80,7 +81,7 @@ def test_own_networks_are_those_that_the_kernel_takes_for_its_own() -> None:
 
 LIST = """
 import sys
-from sandcove.server.egress.addresses import own_networks
+from sandcove.server.egress.own import own_networks
 print(*own_networks())
 """
 

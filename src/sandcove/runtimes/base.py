@@ -113,13 +113,20 @@ class Room(Protocol):
         """What it had and has no more, for people."""
 
     async def set_network(self, rules: Sequence[Rule] | None) -> None:
-        """Gives it the machine's network, or takes it away again: None. One that it has gets the new rules.
+        """Gives it the machine's network if it has none, or takes it away: None.
 
         Args:
             rules: the first that fits decides; what none fits gets out. Its own loopback is always open.
 
         Raises:
             HostUnsupportedError: it can't be had here; it has none then.
+        """
+
+    async def set_rules(self, rules: Sequence[Rule]) -> None:
+        """Other rules for the machine's network, where it has that.
+
+        Raises:
+            HostUnsupportedError: they can't be set; it has no network then.
         """
 
     async def end(self) -> None:

@@ -89,6 +89,7 @@ class RoomNetwork:
         self._user = user
         self._watch = watch
         self._ended = ended
+        self._open: list[Rule] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._gone: asyncio.Future[None] | None = None
 
@@ -97,22 +98,32 @@ class RoomNetwork:
         return self._process is not None
 
     async def turn_on(self, rules: Sequence[Rule]) -> None:
-        """Returns when the device is there, behind the fence; where it is already, when the fence is the new one.
+        """Returns when the device is there, behind the fence.
 
         Raises:
             HostUnsupportedError: it can't be had; nothing of it is left.
         """
         program = find_pasta()
-        if program is None and not self.on:
+        if program is None:
             raise HostUnsupportedError(f"egress 'unfiltered' needs pasta, which the server does not find; {_INSTALL}")
         resolver = False
         with contextlib.suppress(OSError):
             resolver = has_resolver(Path("/etc/resolv.conf").read_text())
-        messages = fence([_RESOLVER_OPEN, *rules] if resolver else rules)
-        command = [] if self.on or program is None else [program, *pasta_arguments(self._pid, resolver=resolver)]
+        self._open = [_RESOLVER_OPEN] if resolver else []
+        await self._run(rules, [program, *pasta_arguments(self._pid, resolver=resolver)])
+
+    async def set_rules(self, rules: Sequence[Rule]) -> None:
+        """Returns when the fence of one that is on is the new one.
+
+        Raises:
+            HostUnsupportedError: it can't be set; nothing of the network is left.
+        """
+        await self._run(rules, [])
+
+    async def _run(self, rules: Sequence[Rule], command: list[str]) -> None:
         reads: list[int] = []
         try:
-            self._spawn(messages, command, reads)
+            self._spawn(fence([*self._open, *rules]), command, reads)
             ready, errors = reads
             async with asyncio.timeout(TIMEOUT):
                 if await read(ready) and self.on:

@@ -85,7 +85,7 @@ class LocalRoom:
     async def set_network(self, rules: Sequence[Rule] | None) -> None:
         async with self._network_turn:
             network = self._network
-            if network is None:
+            if network is None or network.on == (rules is not None):
                 return
             if rules is None:
                 self.isolation = msgspec.structs.replace(self.isolation, network="loopback")
@@ -94,6 +94,11 @@ class LocalRoom:
                 await network.turn_on(rules)
                 self.isolation = msgspec.structs.replace(self.isolation, network="unfiltered")
             self.lost = None
+
+    async def set_rules(self, rules: Sequence[Rule]) -> None:
+        async with self._network_turn:
+            if self._network is not None and self._network.on:
+                await self._network.set_rules(rules)
 
     def _on_network_end(self) -> None:
         if self.isolation.network != "loopback":

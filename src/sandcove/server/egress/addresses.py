@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import socket
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 from sandcove.runtimes.base import Rule
+from sandcove.server.egress.own import is_own
 
-__all__ = ["AddressRefused", "Addresses", "Exempt", "is_own", "own_networks", "parse_exempt"]
+__all__ = ["AddressRefused", "Addresses", "Exempt", "parse_exempt"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -63,15 +62,6 @@ _EXEMPT = re.compile(
     r"\[([0-9A-Fa-f:./]+)\](?::([0-9]{1,5}))?|([0-9.]+(?:/[0-9]+)?)(?::([0-9]{1,5}))?|([0-9A-Fa-f:/]+)"
 )
 
-_HEADER = struct.Struct("=IHHII")
-"""``struct nlmsghdr``: length, type, flags, number, port."""
-_ROUTE = struct.Struct("=8BI")
-"""``struct rtmsg``: family, length of the destination, ..., the eighth its type, flags."""
-_ATTRIBUTE = struct.Struct("=HH")
-_NLM_F_REQUEST, _NLM_F_DUMP, _NLMSG_DONE, _RTM_NEWROUTE, _RTM_GETROUTE, _RTA_DST = 1, 0x300, 3, 24, 26, 1
-_RTN_OWN = range(2, 6)
-"""Local, and what reaches this machine among others: broadcast, anycast, multicast."""
-
 
 class AddressRefused(Exception):  # noqa: N818 - a verdict; no user sees it as an exception
     """No sandbox is let to this address; the text says what it is."""
@@ -116,7 +106,7 @@ class Addresses:
         """What `check` says, of all addresses; `own`: those of this machine."""
         meant = [Rule(*each, True) for each in self._exempt if _is_meant(each.network)]
         networks = [Rule(*each, True) for each in self._exempt if not _is_meant(each.network)]
-        shut = [Rule(each, None, False) for each in own if not _is_shut(each, networks)]
+        shut = [Rule(each, None, False) for each in sorted(own, key=str) if not _is_shut(each, networks)]
         return [*meant, *shut, *networks, *_RULES]
 
     def check(self, text: str, port: int) -> str:
@@ -153,64 +143,6 @@ def _is_shut(own: Network, networks: Iterable[Rule]) -> bool:
         isinstance(own, IPv6Network)
         or any(isinstance(each, IPv4Network) and own.subnet_of(each) for each, _ in _REFUSED)
     )
-
-
-def own_networks() -> list[Network]:
-    """Those for which `is_own` is true; see rtnetlink(7)."""
-    found: set[Network] = set()
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        kernel.bind((0, 0))
-        for family in (socket.AF_INET, socket.AF_INET6):
-            wanted = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-            length, flags = _HEADER.size + len(wanted), _NLM_F_REQUEST | _NLM_F_DUMP
-            kernel.send(_HEADER.pack(length, _RTM_GETROUTE, flags, 0, 0) + wanted)
-            kind = _RTM_NEWROUTE
-            while kind == _RTM_NEWROUTE:
-                answer = kernel.recv(65536, socket.MSG_DONTWAIT)
-                while answer:
-                    size, kind, *_ = _HEADER.unpack_from(answer)
-                    message, answer = answer[_HEADER.size : size], answer[size + -size % 4 :]
-                    if kind == _RTM_NEWROUTE and (network := _own_route(message)) is not None:
-                        found.add(network)
-            if kind != _NLMSG_DONE:
-                raise OSError("the kernel does not list its routes")
-    return sorted(found, key=str)
-
-
-def _own_route(message: bytes) -> Network | None:
-    """The destination of a route, if it is this machine itself."""
-    family, prefix, _, _, _, _, _, kind, _ = _ROUTE.unpack_from(message)
-    if kind not in _RTN_OWN or family not in (socket.AF_INET, socket.AF_INET6):
-        return None
-    packed = bytes(4 if family == socket.AF_INET else 16)
-    rest = message[_ROUTE.size :]
-    while rest:
-        size, attribute = _ATTRIBUTE.unpack_from(rest)
-        if attribute == _RTA_DST:
-            packed = rest[_ATTRIBUTE.size : size]
-        rest = rest[size + -size % 4 :]
-    return ip_network((packed, prefix))
-
-
-def is_own(address: str) -> bool:
-    """Whether what is sent to the address stays on this machine, by the kernel's own choice of a route.
-
-    That there is a route at all is not asked; see rtnetlink(7), RTM_GETROUTE.
-    """
-    version_6 = ":" in address
-    family = socket.AF_INET6 if version_6 else socket.AF_INET
-    packed = socket.inet_pton(family, address)
-    wanted = _ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
-    wanted += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        kernel.bind((0, 0))
-        kernel.send(_HEADER.pack(_HEADER.size + len(wanted), _RTM_GETROUTE, _NLM_F_REQUEST, 0, 0) + wanted)
-        # The kernel has answered before `send` is over.
-        answer = kernel.recv(65536, socket.MSG_DONTWAIT)
-    if _HEADER.unpack_from(answer)[1] != _RTM_NEWROUTE:
-        return False  # no way leads there
-    kind: int = _ROUTE.unpack_from(answer, _HEADER.size)[7]
-    return kind in _RTN_OWN
 
 
 def _plain(address: Address) -> Address:
