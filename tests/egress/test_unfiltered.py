@@ -329,6 +329,33 @@ def test_the_servers_own_services_are_not_reached(box: Sandbox, ours: str, servi
     assert reached == set()
 
 
+def test_an_own_address_that_comes_later_is_shut(box: Sandbox, ours: str, services: None) -> None:
+    refused = """
+import time
+end = time.monotonic() + 10
+while time.monotonic() < end:
+    try:
+        s = socket.socket(socket.AF_INET6 if ":" in args[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        s.settimeout(0.1)
+        s.sendto(b"hello", (args[0], 7070))
+        s.recv(99)
+    except PermissionError:
+        break
+    except TimeoutError:
+        pass
+else:
+    raise OSError("it is open")
+"""
+    for address in ("8.8.6.6/32", "2606:4700::6/128"):
+        plain = address.partition("/")[0]
+        ip("-n", ours, "addr", "add", address, "dev", "lo")
+        try:
+            assert in_ours(ours, STREAM, plain, 7070).reached
+            assert inside(box, refused, plain).reached
+        finally:
+            ip("-n", ours, "addr", "del", address, "dev", "lo")
+
+
 def test_no_port_of_a_sandbox_is_open_to_the_world(box: Sandbox, ours: str) -> None:
     process = box.start_process("python3 -m http.server 7171 --bind 0.0.0.0")
     process.wait_for_port(7171, timeout=20)

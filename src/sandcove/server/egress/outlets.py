@@ -141,13 +141,23 @@ class Outlets:
         await room.set_network(self._rules() if policy.unfiltered and self._ceiling.unfiltered else None)
 
     def _rules(self) -> list[Rule]:
-        return self._common.addresses.rules(own_networks())
+        try:
+            return self._common.addresses.rules(own_networks())
+        except OSError as error:
+            raise HostUnsupportedError(f"the machine's own addresses are not known: {error}") from None
 
     async def watch_own(self) -> None:
-        """The machine's own addresses are shut in all unfiltered networks, as they come; for good."""
-        known = self._rules()
+        """Shuts the machine's own addresses in all unfiltered networks, as they come; for good."""
+        if not self._ceiling.unfiltered:
+            return
+        known: list[Rule] = []
         async for _ in own_changes():
-            if (rules := self._rules()) == known:
+            try:
+                rules = self._rules()
+            except HostUnsupportedError as error:
+                _log.warning("what is new of them is not shut in unfiltered networks: %s", error)
+                continue
+            if rules == known:
                 continue
             known = rules
             for uid, room in list(self._rooms.items()):
