@@ -265,6 +265,19 @@ def test_what_the_proxy_refuses_is_not_reached(box: Sandbox, ours: str, address:
     assert tried(box, address) == set()
 
 
+GROUP = """
+s = socket.socket(socket.AF_INET6 if ":" in args[0] else socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.connect((args[0], 5353, 0, socket.if_nametoindex("outside")) if ":" in args[0] else (args[0], 5353))
+s.send(b"hello")
+"""
+
+
+@pytest.mark.parametrize("address", ["224.0.0.251", "255.255.255.255", "ff02::fb", "ff0e::fb", "fe80::7"])
+def test_nothing_is_sent_to_neighbours_and_groups(box: Sandbox, address: str) -> None:
+    assert inside(box, GROUP, address).why.startswith("EPERM")
+
+
 def test_it_is_said_at_once(box: Sandbox) -> None:
     for address in ("10.7.7.7", "fd00:ec2::254"):
         why = inside(box, STREAM, address, peer.TCP).why
