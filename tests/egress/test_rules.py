@@ -139,6 +139,18 @@ ip6 daddr fc00::/7 goto shut
 ip6 daddr 2000::/3 accept
 meta nfproto ipv6 goto shut
 }
+
+chain in {
+type filter hook input priority filter; policy accept;
+iif "lo" accept
+icmpv6 type 133-137 accept
+ip saddr 10.1.2.3 tcp sport 443 accept
+ip saddr 10.1.2.3 udp sport 443 accept
+ip saddr 10.0.0.0/9 drop
+ip6 saddr fc00::/7 drop
+ip6 saddr 2000::/3 accept
+meta nfproto ipv6 drop
+}
 }
 """
 

@@ -7,7 +7,7 @@ linux/netfilter/nf_tables.h. User code can't change the filter: it has no capabi
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from sandcove.runtimes.base import Rule
 
@@ -23,17 +23,18 @@ _REQUEST, _ACK, _CREATE, _APPEND = 1, 4, 0x400, 0x800
 _BATCH_BEGIN, _BATCH_END, _TABLES = 16, 17, 10
 _NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 2, 3, 6
 _BOTH_FAMILIES = 1
-_HOOK_FORWARD, _HOOK_OUT = 2, 3
+_HOOK_IN, _HOOK_FORWARD, _HOOK_OUT = 1, 2, 3
 _NAME = b"sandcove\0"
-_FORWARD, _OUT, _SHUT = b"forward\0", b"out\0", b"shut\0"
+_FORWARD, _IN, _OUT, _SHUT = b"forward\0", b"in\0", b"out\0", b"shut\0"
 _DROP, _ACCEPT, _GOTO = 0, 1, 0xFFFFFFFC
-_META_DEVICE, _META_FAMILY, _META_PROTOCOL = 5, 15, 16
+_META_FROM, _META_TO, _META_FAMILY, _META_PROTOCOL = 4, 5, 15, 16
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _EQUAL, _AT_MOST, _AT_LEAST = 0, 3, 5
 _BY_RESET, _BY_UNREACHABLE, _PROHIBITED = 1, 2, b"\x03"
 _FAMILY = {4: 2, 6: 10}
+_SOURCE = {4: 12, 6: 8}
 _DESTINATION = {4: 16, 6: 24}
-"""Where it lies in the header."""
+"""Where they lie in the header."""
 _TCP, _UDP, _ICMP_6 = 6, 17, 58
 _LOOPBACK = 1
 """The number of that device, in every network namespace."""
@@ -41,11 +42,12 @@ _NEIGHBOURS = (133, 137)
 """The types of ICMPv6 by which the kernel finds routers and neighbours. User code can send echoes alone."""
 
 
-def fence(rules: Iterable[Rule]) -> bytes:
+def fence(rules: Sequence[Rule]) -> bytes:
     """The messages, for one `send`: all of it is in force at once, in the place of what was there before.
 
-    Loopback is open, nothing is forwarded, and what the rules shut is refused, not just dropped. The last rule asks for
-    an acknowledgement.
+    Loopback is open, nothing is forwarded. What goes to where the rules shut is refused, what comes from there is
+    dropped: some versions of pasta let everybody send to a port that datagrams were sent from. The last rule asks
+    for an acknowledgement.
     """
     table = _leaf(1, _NAME)
     made = [
@@ -58,7 +60,9 @@ def fence(rules: Iterable[Rule]) -> bytes:
         (_NEW_RULE, _rule(_SHUT, [*_is_protocol(_TCP), _reject(_BY_RESET)])),
         (_NEW_RULE, _rule(_SHUT, [_reject(_BY_UNREACHABLE)])),
         (_NEW_CHAIN, _chain(_OUT, _HOOK_OUT, _ACCEPT)),
-        *((_NEW_RULE, _rule(_OUT, steps)) for steps in _steps(rules)),
+        *((_NEW_RULE, _rule(_OUT, steps)) for steps in _steps(rules, out=True)),
+        (_NEW_CHAIN, _chain(_IN, _HOOK_IN, _ACCEPT)),
+        *((_NEW_RULE, _rule(_IN, steps)) for steps in _steps(rules, out=False)),
     ]
     messages = [_message(_BATCH_BEGIN, 0, 0, _TABLES)]
     for place, (kind, body) in enumerate(made, 1):
@@ -69,9 +73,10 @@ def fence(rules: Iterable[Rule]) -> bytes:
     return b"".join([*messages, _message(_BATCH_END, 0, 0, _TABLES)])
 
 
-def _steps(rules: Iterable[Rule]) -> Iterator[list[bytes]]:
+def _steps(rules: Iterable[Rule], *, out: bool) -> Iterator[list[bytes]]:
     accept = _verdict(_ACCEPT)
-    yield [_meta(_META_DEVICE), _compare(_EQUAL, struct.pack("=I", _LOOPBACK)), accept]
+    shut = _verdict(_GOTO, _leaf(2, _SHUT)) if out else _verdict(_DROP)
+    yield [_meta(_META_TO if out else _META_FROM), _compare(_EQUAL, struct.pack("=I", _LOOPBACK)), accept]
     yield [
         *_is_family(6),
         *_is_protocol(_ICMP_6),
@@ -80,18 +85,20 @@ def _steps(rules: Iterable[Rule]) -> Iterator[list[bytes]]:
         _compare(_AT_MOST, bytes(_NEIGHBOURS[1:])),
         accept,
     ]
+    place, port_place = (_DESTINATION, 2) if out else (_SOURCE, 0)
     for network, port, is_open in rules:
-        last = accept if is_open else _verdict(_GOTO, _leaf(2, _SHUT))
-        to = [
-            *_is_family(network.version),
-            *_is_to(network.version, network.network_address.packed, network.netmask.packed),
-        ]
+        last = accept if is_open else shut
+        version, mask = network.version, network.netmask.packed
+        there = _is_family(version)
+        if any(mask):
+            address = network.network_address.packed
+            there += [_load(_NETWORK_HEADER, place[version], len(mask)), _mask(mask), _compare(_EQUAL, address)]
         if port is None:
-            yield [*to, last]
+            yield [*there, last]
             continue
         for protocol in (_TCP, _UDP):
-            its_port = [_load(_TRANSPORT_HEADER, 2, 2), _compare(_EQUAL, struct.pack(">H", port))]
-            yield [*to, *_is_protocol(protocol), *its_port, last]
+            its_port = [_load(_TRANSPORT_HEADER, port_place, 2), _compare(_EQUAL, struct.pack(">H", port))]
+            yield [*there, *_is_protocol(protocol), *its_port, last]
 
 
 def _is_family(version: int) -> list[bytes]:
@@ -100,12 +107,6 @@ def _is_family(version: int) -> list[bytes]:
 
 def _is_protocol(protocol: int) -> list[bytes]:
     return [_meta(_META_PROTOCOL), _compare(_EQUAL, bytes([protocol]))]
-
-
-def _is_to(version: int, address: bytes, mask: bytes) -> list[bytes]:
-    if not any(mask):
-        return []
-    return [_load(_NETWORK_HEADER, _DESTINATION[version], len(address)), _mask(mask), _compare(_EQUAL, address)]
 
 
 def _meta(key: int) -> bytes:
