@@ -107,6 +107,8 @@ def test_it_ends_with_the_room_and_comes_back(home: Path, ours: str) -> None:
                 pass
             assert "pasta ended" in (sandbox.info().note or "")
             assert not inside(sandbox, *WAYS["UDP"]).reached
+            sandbox.set_egress("none")
+            assert sandbox.info().note is None
             sandbox.set_egress("unfiltered")
             assert sandbox.info().note is None
             assert inside(sandbox, *WAYS["UDP"]).reached

@@ -85,12 +85,12 @@ class LocalRoom:
     async def set_network(self, rules: Sequence[Rule] | None) -> None:
         async with self._network_turn:
             network = self._network
-            if network is None or network.on == (rules is not None):
+            if network is None:
                 return
             if rules is None:
                 self.isolation = msgspec.structs.replace(self.isolation, network="loopback")
                 await network.turn_off()
-            else:
+            elif not network.on:
                 await network.turn_on(rules)
                 self.isolation = msgspec.structs.replace(self.isolation, network="unfiltered")
             self.lost = None
