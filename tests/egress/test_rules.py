@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandcove import linux
 from sandcove.runtimes.base import Rule
+from sandcove.runtimes.local import enter_network
 from sandcove.runtimes.local.fence import fence
 from sandcove.server.egress.addresses import Addresses, AddressRefused, parse_exempt
 from sandcove.server.egress.own import is_own, own_networks
@@ -176,3 +180,36 @@ def test_a_filter_that_the_kernel_does_not_take_is_an_error() -> None:
     assert told(messages).returncode == 0
     for bad in (messages.replace(b"bitwise", b"bitwish"), b""):
         assert "Error: [Errno" in told(bad).stderr
+
+
+def entered(messages: bytes) -> subprocess.CompletedProcess[str]:
+    """A program that is to run behind a fence, around namespaces that this test makes."""
+    with ExitStack() as after:
+        holder = subprocess.Popen(
+            ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", "echo made; exec cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        after.enter_context(holder)
+        assert holder.stdout is not None and holder.stdout.readline() == "made\n"
+        passed = [os.open(f"/proc/{holder.pid}/ns/{kind}", os.O_RDONLY) for kind in ("user", "net")]
+        passed.append(linux.sealed_memfd("fence", messages))
+        for fd in passed:
+            after.callback(os.close, fd)
+        command = [
+            sys.executable,
+            "-IS",
+            enter_network.__file__,
+            *map(str, passed),
+            str(os.getpid()),
+            "/bin/echo",
+            "ran",
+        ]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, pass_fds=passed)
+
+
+def test_nothing_runs_without_its_fence(capable: None) -> None:
+    assert entered(fence(RULES)).stdout == "ran\n"
+    without = entered(fence(RULES).replace(b"bitwise", b"bitwish"))
+    assert without.returncode != 0 and "packet filter" in without.stderr and without.stdout == ""
