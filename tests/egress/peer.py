@@ -24,11 +24,14 @@ def answer_tcp() -> None:
 def answer_udp() -> None:
     sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     sock.bind(("::", UDP))
     started.release()
     while True:
-        data, who = sock.recvfrom(2000)
-        sock.sendto(b"reached" + data, who)
+        data, said, _, who = sock.recvmsg(2000, 100)
+        # From the address that it was sent to, of which this host has many.
+        ((level, kind, here),) = said
+        sock.sendmsg([b"reached" + data], [(level, kind, here[:16] + bytes(4))], 0, who)
 
 
 def answer_names() -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from sandcove.server.egress.addresses import Addresses, AddressRefused, is_own, parse_exempt
+from sandcove.server.egress.addresses import Addresses, AddressRefused, parse_exempt
+from sandcove.server.egress.own import is_own
 from sandcove.wire.egress import canonical_host
 from tests.egress.proxy import Host, Proxy, ask, run, socks
 

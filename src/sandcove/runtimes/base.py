@@ -20,14 +20,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sandcove.wire.limits import NO_LIMITS, ResourceLimits, ResourceUsage
 from sandcove.wire.models import Isolation
 
-__all__ = ["ENDED", "Room", "RoomSpec", "Runtime"]
+__all__ = ["ENDED", "Room", "RoomSpec", "Rule", "Runtime"]
 
 
 ENDED = "it was ended"
@@ -49,6 +51,14 @@ class RoomSpec:
     folder: Path
     socket: Path
     limits: ResourceLimits = NO_LIMITS
+
+
+class Rule(NamedTuple):
+    """Whether what goes to a network's addresses gets out of a room; `port` None is every port, and what has none."""
+
+    network: IPv4Network | IPv6Network
+    port: int | None
+    open: bool
 
 
 class Room(Protocol):
@@ -98,11 +108,25 @@ class Room(Protocol):
         It is made before anything of the sandbox runs, and is asked for once; the caller owns it.
         """
 
-    async def set_network(self, *, unfiltered: bool) -> None:
-        """Gives it the machine's network, with no policy, or takes it away again.
+    @property
+    def lost(self) -> str | None:
+        """What it had and has no more, for people."""
+
+    async def set_network(self, rules: Sequence[Rule] | None) -> None:
+        """Gives it the machine's network if it has none, or takes it away: None.
+
+        Args:
+            rules: the first that fits decides; what none fits gets out. Its own loopback is always open.
 
         Raises:
             HostUnsupportedError: it can't be had here; it has none then.
+        """
+
+    async def set_rules(self, rules: Sequence[Rule]) -> None:
+        """Other rules for the machine's network, where it has that.
+
+        Raises:
+            HostUnsupportedError: they can't be set; it has no network then.
         """
 
     async def end(self) -> None:

@@ -151,7 +151,7 @@ class Sandboxes:
             runtime=self._runtime.name,
             isolation=room.isolation if room is not None else None,
             agent_socket=str(sandbox.socket) if room is not None and local else None,
-            note=record.note,
+            note=(room and room.lost) or record.note,
             egress=parse_egress(record.egress).value,
             limits=self._bounds.of_sandbox(record.limits),
             limited_by=room.limited_by if room is not None else {},

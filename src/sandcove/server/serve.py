@@ -163,6 +163,7 @@ async def _serve(
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(reap(sandboxes)),
+                group.create_task(outlets.watch_own()),
                 group.create_task(end_lives(sandboxes)),
                 group.create_task(_empty_trash(home.trash, trash)),
             ]

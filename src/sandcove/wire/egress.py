@@ -124,7 +124,7 @@ class Policy:
 
     @property
     def unfiltered(self) -> bool:
-        """It is the machine's network, past every policy."""
+        """It is the machine's network, past the proxy."""
         return self.words == (UNFILTERED,)
 
     @property

@@ -106,7 +106,7 @@ class Isolation(Answer):
 
     user_namespace: bool
     network: str
-    """``loopback``: its own alone; ``unfiltered``: the machine's, past every policy."""
+    """``loopback``: its own alone; ``unfiltered``: the machine's, to every public address."""
     copy_on_write: list[str]
     """The host folders that the sandbox sees through a private copy-on-write layer."""
     host_user: str
@@ -132,7 +132,7 @@ class SandboxInfo(Answer):
     agent_socket: str | None = None
     """The agent's Unix socket: told to callers on the server's own Unix socket, while it runs."""
     note: str | None = None
-    """Why its room last ended, when nobody had asked for it; until it next sleeps."""
+    """Why its room last ended, when nobody had asked for it, or what it lacks of its egress; until it next sleeps."""
     tenant: str = "local"
     keep_alive: bool = False
     expires_at: str | None = None

@@ -1,7 +1,8 @@
 """Becomes a program as the root of a room, who has the host's network and files: `pasta`, which needs both.
 
-It stands alone, so that it starts fast. Its arguments: a descriptor of the room's user namespace, the process id of the
-server, and the program with its own arguments. When the server ends, so does the program.
+It puts up the fence in the room's network first. It stands alone, so that it starts fast. Its arguments: descriptors of
+the room's user and network namespaces, and of a file with the fence's messages; the process id of the server; and the
+program with its own arguments, without which there is the fence alone. When the server ends, so does the program.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import stat
 import sys
 
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNS = 0x20000
+CLONE_NEWNET = 0x4000_0000
+NETLINK_NETFILTER = 12
+NLMSG_ERROR = 2
+"""With the error 0 it is the acknowledgement."""
 MS_PRIVATE = 0x4_4000
 """With MS_REC."""
 TUN = "/dev/net/tun"
@@ -36,13 +42,47 @@ def let_all_use_tun() -> None:
         os.mknod(TUN, stat.S_IFCHR | 0o666, os.makedev(10, 200))
 
 
-def main(user_namespace: int, server: int, command: list[str]) -> None:
+def put_up(network: int, messages: int) -> None:
+    """The fence, by a child: there is no way back from the room's network to the host's."""
+    child = os.fork()
+    if child == 0:
+        check(libc.setns(network, CLONE_NEWNET), "its network namespace")
+        try:
+            tell(os.pread(messages, os.fstat(messages).st_size, 0))
+        except OSError as error:
+            sys.exit(f"the kernel's packet filter (nf_tables) can't be set, without which there is no network: {error}")
+        sys.exit(0)
+    if os.waitpid(child, 0)[1] != 0:
+        sys.exit(1)
+
+
+def tell(messages: bytes) -> None:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as kernel:
+        kernel.bind((0, 0))
+        # A message takes no more than the buffer; the kernel gives twice what everybody may have.
+        kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
+        if kernel.send(messages) != len(messages):
+            raise OSError("it takes no more")
+        # The kernel has answered before `send` is over: errors, and at last the acknowledgement.
+        answer = kernel.recv(1 << 20, socket.MSG_DONTWAIT)
+    code = int.from_bytes(answer[16:20], sys.byteorder, signed=True)
+    if int.from_bytes(answer[4:6], sys.byteorder) != NLMSG_ERROR or code != 0:
+        raise OSError(-code, os.strerror(-code))
+
+
+def main(user_namespace: int, network: int, messages: int, server: int, command: list[str]) -> None:
     let_all_use_tun()
     check(libc.setns(user_namespace, 0), "its user namespace")
     if os.geteuid() != 0:
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
+    put_up(network, messages)
+    if not command:
+        os.write(1, b"ready")
+        return
+    for fd in (user_namespace, network, messages):
+        os.close(fd)
     # Python ignores it, and pasta takes that for a failure.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # After the change of user, which takes it back.
@@ -52,4 +92,5 @@ def main(user_namespace: int, server: int, command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    first, second, third, fourth = map(int, sys.argv[1:5])
+    main(first, second, third, fourth, sys.argv[5:])

@@ -1,4 +1,4 @@
-"""The machine's own network in a room, which no policy filters: by `pasta`, a program of the operator's.
+"""The machine's own network in a room: by `pasta`, a program of the operator's, behind a fence (`fence.py`).
 
 It copies addresses and routes of the host to a device in the room, and opens the host's sockets for what is sent there:
 TCP, UDP and echoes, by IPv4 and IPv6. It runs as the room's root, who is nobody on the host where the server is root,
@@ -13,10 +13,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 
+from sandcove import linux
 from sandcove.errors import HostUnsupportedError
+from sandcove.runtimes.base import Rule
+from sandcove.runtimes.local.fence import fence
 from sandcove.waiting import read
 
 __all__ = ["RESOLVER", "RoomNetwork", "find_pasta", "has_resolver", "pasta_arguments", "pasta_found"]
@@ -26,6 +30,7 @@ RESOLVER = "169.254.1.1"
 _INSTALL = "install pasta (the package `passt` of Debian, Ubuntu, Fedora and others)"
 TIMEOUT = 20.0
 """Seconds until the network must stand."""
+_RESOLVER_OPEN = Rule(ip_network(RESOLVER), 53, True)
 _ENTER = Path(__file__).with_name("enter_network.py")
 
 
@@ -84,6 +89,7 @@ class RoomNetwork:
         self._user = user
         self._watch = watch
         self._ended = ended
+        self._open: list[Rule] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._gone: asyncio.Future[None] | None = None
 
@@ -91,8 +97,8 @@ class RoomNetwork:
     def on(self) -> bool:
         return self._process is not None
 
-    async def turn_on(self) -> None:
-        """Returns when the device is there.
+    async def turn_on(self, rules: Sequence[Rule]) -> None:
+        """Returns when the device is there, behind the fence.
 
         Raises:
             HostUnsupportedError: it can't be had; nothing of it is left.
@@ -103,12 +109,24 @@ class RoomNetwork:
         resolver = False
         with contextlib.suppress(OSError):
             resolver = has_resolver(Path("/etc/resolv.conf").read_text())
+        self._open = [_RESOLVER_OPEN] if resolver else []
+        await self._run(rules, [program, *pasta_arguments(self._pid, resolver=resolver)])
+
+    async def set_rules(self, rules: Sequence[Rule]) -> None:
+        """Returns when the fence of one that is on is the new one.
+
+        Raises:
+            HostUnsupportedError: it can't be set; nothing of the network is left.
+        """
+        await self._run(rules, [])
+
+    async def _run(self, rules: Sequence[Rule], command: list[str]) -> None:
         reads: list[int] = []
         try:
-            self._spawn([program, *pasta_arguments(self._pid, resolver=resolver)], reads)
+            self._spawn(fence([*self._open, *rules]), command, reads)
             ready, errors = reads
             async with asyncio.timeout(TIMEOUT):
-                if await read(ready):
+                if await read(ready) and self.on:
                     return
                 said = (await read(errors)).decode(errors="replace")
             why = [line for line in said.splitlines() if line and "to syslog" not in line]
@@ -125,11 +143,18 @@ class RoomNetwork:
             for fd in reads:
                 os.close(fd)
 
-    def _spawn(self, command: list[str], reads: list[int]) -> None:
-        loop = asyncio.get_running_loop()
-        user_namespace = os.open(f"/proc/{self._pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    def _spawn(self, messages: bytes, command: list[str], reads: list[int]) -> None:
+        """Puts up the fence and, with a command, becomes pasta.
+
+        Args:
+            reads: gets what it says when it is done, and its errors.
+        """
+        passed: list[int] = []
         told: list[int] = []
         try:
+            passed.append(os.open(f"/proc/{self._pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC))
+            passed.append(os.open(f"/proc/{self._pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+            passed.append(linux.sealed_memfd("fence", messages))
             for _ in range(2):
                 read, write = os.pipe2(os.O_CLOEXEC)
                 reads.append(read)
@@ -137,21 +162,25 @@ class RoomNetwork:
             # Pasta opens it by its path.
             os.fchown(told[0], self._user, -1)
             process = subprocess.Popen(
-                [sys.executable, "-IS", str(_ENTER), str(user_namespace), str(os.getpid()), *command],
+                [sys.executable, "-IS", str(_ENTER), *map(str, [*passed, os.getpid()]), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=told[0],
                 stderr=told[1],
-                pass_fds=(user_namespace,),
+                pass_fds=passed,
                 cwd="/",
                 env={},
             )
         finally:
-            for fd in (user_namespace, *told):
+            for fd in (*passed, *told):
                 os.close(fd)
+        end = os.pidfd_open(process.pid)
+        loop = asyncio.get_running_loop()
+        if not command:
+            loop.add_reader(end, _reap, process, end)
+            return
         self._process = process
         self._gone = loop.create_future()
         self._watch(os.pidfd_open(process.pid))
-        end = os.pidfd_open(process.pid)
         loop.add_reader(end, self._on_end, end)
 
     def _on_end(self, pidfd: int) -> None:
@@ -173,3 +202,9 @@ class RoomNetwork:
         self.kill()
         if self._process is not None and self._gone is not None:
             await asyncio.shield(self._gone)
+
+
+def _reap(process: subprocess.Popen[bytes], pidfd: int) -> None:
+    asyncio.get_running_loop().remove_reader(pidfd)
+    os.close(pidfd)
+    process.wait()

@@ -9,14 +9,14 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from sandcove import linux
 from sandcove.errors import ConflictError, SandboxError
-from sandcove.runtimes.base import ENDED, RoomSpec
+from sandcove.runtimes.base import ENDED, RoomSpec, Rule
 from sandcove.runtimes.local.cgroups import Cgroups, Group
 from sandcove.runtimes.local.dials import Dials
 from sandcove.runtimes.local.limits import confine_of, fits
@@ -49,6 +49,7 @@ class LocalRoom:
         self.isolation = isolation
         self.limits = spec.limits
         self.limited_by = limited_by
+        self.lost: str | None = None
         self.group: Group | None = None
         self.disk: tuple[int, int] | None = None
         self.kernels_wanted = 0
@@ -81,22 +82,29 @@ class LocalRoom:
         self._network = RoomNetwork(linux.pid_of(pidfd), user, self.watch, self._on_network_end)
         self.watch(pidfd)
 
-    async def set_network(self, *, unfiltered: bool) -> None:
+    async def set_network(self, rules: Sequence[Rule] | None) -> None:
         async with self._network_turn:
             network = self._network
-            if network is None or network.on == unfiltered:
+            if network is None:
                 return
-            if not unfiltered:
+            if rules is None:
                 self.isolation = msgspec.structs.replace(self.isolation, network="loopback")
                 await network.turn_off()
-                return
-            await network.turn_on()
-            self.isolation = msgspec.structs.replace(self.isolation, network="unfiltered")
+            elif not network.on:
+                await network.turn_on(rules)
+                self.isolation = msgspec.structs.replace(self.isolation, network="unfiltered")
+            self.lost = None
+
+    async def set_rules(self, rules: Sequence[Rule]) -> None:
+        async with self._network_turn:
+            if self._network is not None and self._network.on:
+                await self._network.set_rules(rules)
 
     def _on_network_end(self) -> None:
         if self.isolation.network != "loopback":
             self.isolation = msgspec.structs.replace(self.isolation, network="loopback")
             if self._hold >= 0:
+                self.lost = "it has no network any more: pasta ended; set its egress again, or let it sleep and wake"
                 _log.warning("sandbox %s has no network any more: pasta ended", self.spec.sandbox_id)
 
     def set_limits(self, limits: ResourceLimits) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import socket
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-__all__ = ["AddressRefused", "Addresses", "Exempt", "is_own", "parse_exempt"]
+from sandcove.runtimes.base import Rule
+from sandcove.server.egress.own import is_own
+
+__all__ = ["AddressRefused", "Addresses", "Exempt", "parse_exempt"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -45,18 +46,21 @@ _REFUSED: tuple[tuple[Network, str], ...] = tuple(
 )
 _GLOBAL_6 = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
+_RULES: tuple[Rule, ...] = (
+    *(Rule(network, None, False) for network, _ in _REFUSED),
+    *(
+        Rule(IPv6Network((int(_NAT64[0]) | int(network[0]), _NAT64.prefixlen + network.prefixlen)), None, False)
+        for network, _ in _REFUSED
+        if network.version == 4
+    ),
+    Rule(_NAT64, None, True),
+    Rule(_GLOBAL_6, None, True),
+    Rule(IPv6Network("::/0"), None, False),
+)
+"""The same, as rules."""
 _EXEMPT = re.compile(
     r"\[([0-9A-Fa-f:./]+)\](?::([0-9]{1,5}))?|([0-9.]+(?:/[0-9]+)?)(?::([0-9]{1,5}))?|([0-9A-Fa-f:/]+)"
 )
-
-_HEADER = struct.Struct("=IHHII")
-"""``struct nlmsghdr``: length, type, flags, number, port."""
-_ROUTE = struct.Struct("=8BI")
-"""``struct rtmsg``: family, length of the destination, ..., the eighth its type, flags."""
-_ATTRIBUTE = struct.Struct("=HH")
-_NLM_F_REQUEST, _RTM_NEWROUTE, _RTM_GETROUTE, _RTA_DST = 1, 24, 26, 1
-_RTN_OWN = range(2, 6)
-"""Local, and what reaches this machine among others: broadcast, anycast, multicast."""
 
 
 class AddressRefused(Exception):  # noqa: N818 - a verdict; no user sees it as an exception
@@ -98,6 +102,13 @@ class Addresses:
         self._exempt = tuple(exempt)
         self._own = own or is_own
 
+    def rules(self, own: Iterable[Network]) -> list[Rule]:
+        """What `check` says, of all addresses; `own`: those of this machine."""
+        meant = [Rule(*each, True) for each in self._exempt if _is_meant(each.network)]
+        networks = [Rule(*each, True) for each in self._exempt if not _is_meant(each.network)]
+        shut = [Rule(each, None, False) for each in sorted(own, key=str) if not _is_shut(each, networks)]
+        return [*meant, *shut, *networks, *_RULES]
+
     def check(self, text: str, port: int) -> str:
         """The address to connect to: the same, or the IPv4 address that it stands for.
 
@@ -111,8 +122,7 @@ class Addresses:
         for network, allowed in self._exempt:
             if address not in network or allowed not in (None, port):
                 continue
-            # A network that the server is in does not open the server; its own addresses have to be meant.
-            if network.num_addresses == 1 or network.is_loopback or not self._own(str(address)):
+            if _is_meant(network) or not self._own(str(address)):
                 return str(address)
         if (kind := _special(address)) is not None:
             raise AddressRefused(kind)
@@ -121,25 +131,18 @@ class Addresses:
         return str(address)
 
 
-def is_own(address: str) -> bool:
-    """Whether what is sent to the address stays on this machine, by the kernel's own choice of a route.
+def _is_meant(network: Network) -> bool:
+    """A network that the server is in does not open the server; its own addresses have to be meant."""
+    return network.num_addresses == 1 or network.is_loopback
 
-    That there is a route at all is not asked; see rtnetlink(7), RTM_GETROUTE.
-    """
-    version_6 = ":" in address
-    family = socket.AF_INET6 if version_6 else socket.AF_INET
-    packed = socket.inet_pton(family, address)
-    wanted = _ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
-    wanted += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        kernel.bind((0, 0))
-        kernel.send(_HEADER.pack(_HEADER.size + len(wanted), _RTM_GETROUTE, _NLM_F_REQUEST, 0, 0) + wanted)
-        # The kernel has answered before `send` is over.
-        answer = kernel.recv(65536, socket.MSG_DONTWAIT)
-    if _HEADER.unpack_from(answer)[1] != _RTM_NEWROUTE:
-        return False  # no way leads there
-    kind: int = _ROUTE.unpack_from(answer, _HEADER.size)[7]
-    return kind in _RTN_OWN
+
+def _is_shut(own: Network, networks: Iterable[Rule]) -> bool:
+    """It needs no rule: most bridges have private addresses, and a machine may have many of them."""
+    opened = (*(rule.network for rule in networks), _GLOBAL_6)
+    return not any(own.version == each.version and own.overlaps(each) for each in opened) and (
+        isinstance(own, IPv6Network)
+        or any(isinstance(each, IPv4Network) and own.subnet_of(each) for each, _ in _REFUSED)
+    )
 
 
 def _plain(address: Address) -> Address:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sandcove.errors import ForbiddenError, HostUnsupportedError
-from sandcove.runtimes.base import Room
+from sandcove.runtimes.base import Room, Rule
 from sandcove.server.audit import Audit
 from sandcove.server.egress.addresses import Addresses, parse_exempt
 from sandcove.server.egress.authority import Authority
 from sandcove.server.egress.outlet import MOST, Common, Outlet
+from sandcove.server.egress.own import own_changes, own_networks
 from sandcove.server.egress.purse import Secrets
 from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import Trail
@@ -63,6 +64,7 @@ class Outlets:
         self.secrets = secrets
         self._file = file
         self._open: dict[str, Outlet] = {}
+        self._rooms: dict[str, Room] = {}
         self._trails: dict[str, Trail] = {}
 
     def check(self, value: str | list[str]) -> Policy:
@@ -90,6 +92,7 @@ class Outlets:
             trail = self._trails[uid] = Trail(self._file, who, self.counts)
         self.close(uid)
         self._open[uid] = Outlet(self._common, policy, trail, room.way_out(), self.secrets.of(uid))
+        self._rooms[uid] = room
         if policy.unfiltered:
             try:
                 await self._set_network(room, policy)
@@ -135,10 +138,37 @@ class Outlets:
 
     async def _set_network(self, room: Room, policy: Policy) -> None:
         """The operator may have lowered the ceiling since this policy was given."""
-        await room.set_network(unfiltered=policy.unfiltered and self._ceiling.unfiltered)
+        await room.set_network(self._rules() if policy.unfiltered and self._ceiling.unfiltered else None)
+
+    def _rules(self) -> list[Rule]:
+        try:
+            return self._common.addresses.rules(own_networks())
+        except OSError as error:
+            raise HostUnsupportedError(f"the machine's own addresses are not known: {error}") from None
+
+    async def watch_own(self) -> None:
+        """Shuts the machine's own addresses in all unfiltered networks, as they come; for good."""
+        if not self._ceiling.unfiltered:
+            return
+        known: list[Rule] = []
+        async for _ in own_changes():
+            try:
+                rules = self._rules()
+            except HostUnsupportedError as error:
+                _log.warning("what is new of them is not shut in unfiltered networks: %s", error)
+                continue
+            if rules == known:
+                continue
+            known = rules
+            for uid, room in list(self._rooms.items()):
+                try:
+                    await room.set_rules(rules)
+                except HostUnsupportedError as error:
+                    _log.warning("sandbox %s has no network any more: %s", uid, error)
 
     def close(self, uid: str) -> None:
         """A sandbox runs no more."""
+        self._rooms.pop(uid, None)
         outlet = self._open.pop(uid, None)
         if outlet is not None:
             outlet.close()
