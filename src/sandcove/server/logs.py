@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 import sys
@@ -16,6 +17,8 @@ LONGEST_MESSAGE = 2000
 LONGEST_TRACEBACK = 20_000
 """Characters, of its end."""
 
+_ESCAPE = codecs.getencoder("unicode_escape")
+"""Had here: its module can't be opened any more when that there are no descriptors left is what is to be logged."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SECRET = re.compile(r"\b(sc[ks]_[A-Za-z0-9]{0,12})[A-Za-z0-9_.~+/=-]*|(?i:\b(bearer|basic) )[^\s'\"]+")
 
@@ -61,7 +64,7 @@ class LogFormatter(logging.Formatter):
 
 
 def _escaped(text: str) -> str:
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(lambda found: _ESCAPE(found[0])[0].decode(), text)
 
 
 def _without_secrets(text: str) -> str:

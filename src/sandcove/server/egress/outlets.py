@@ -89,7 +89,7 @@ class Outlets:
             who = {"tenant": tenant, "sandbox": name}
             trail = self._trails[uid] = Trail(self._file, who, self.counts)
         self.close(uid)
-        self._open[uid] = Outlet(self._common, policy, trail, room.way_out(), self.secrets.of(uid))
+        self._open[uid] = Outlet(self._common, policy, trail, room.way_out(), self.secrets.of(uid), tenant=tenant)
         if policy.unfiltered:
             try:
                 await self._set_network(room, policy)
