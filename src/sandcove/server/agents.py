@@ -19,7 +19,7 @@ __all__ = ["AgentConnection", "AgentSocket", "Agents"]
 MOST_IDLE = 32
 """Idle connections kept to one agent."""
 ALL_IDLE = 1 / 32
-"""Of the descriptors of this process, how many are idle connections to all agents; the one that is idle longest goes."""
+"""Of the descriptors of this process, how many are idle connections to all agents; that idle longest goes."""
 HIGH_WATER = 1024 * 1024
 """Bytes of an answer that nobody has taken yet, at which reading pauses."""
 
@@ -201,6 +201,10 @@ class Agents:
         self._since: dict[AgentConnection, Path] = {}
         """All of them, those that are idle longest first."""
         self._most = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * ALL_IDLE)
+
+    def __len__(self) -> int:
+        """How many are idle."""
+        return len(self._since)
 
     async def request(self, path: Path, method: str, data: bytes) -> AgentConnection:
         """Sends a request's first bytes to the agent at the socket `path`; gives the connection that they went over.

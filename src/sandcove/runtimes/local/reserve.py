@@ -32,8 +32,8 @@ LEAST = 1024 * 1024
 """Bytes that a room may write when there is less than the reserve; more where that is large and the rooms are few."""
 
 ROOMS_PART = 1 / 2
-"""Of the descriptors that this process may have, how many may be in use when a room is made. The connections of sandboxes
-to the outside have three eighths at most, so that some are left for callers whatever sandboxes do."""
+"""Of the descriptors that this process may have, how many may be in use when a room is made. The connections of
+sandboxes to the outside have three eighths at most, so that some are left for callers whatever sandboxes do."""
 
 _log = logging.getLogger("sandcove.runtime")
 
@@ -49,8 +49,8 @@ def check_descriptors() -> None:
     if used >= most * ROOMS_PART:
         raise ServiceUnavailableError(
             f"the server has {used:,} of the {most:,} descriptors that it may have in use, and keeps the rest for its "
-            "callers: no sandbox can be made or woken; put some to sleep, or have the operator raise the server's limit "
-            "of open files (LimitNOFILE, ulimit -n)"
+            "callers: no sandbox can be made or woken; put some to sleep, or have the operator raise the server's "
+            "limit of open files (LimitNOFILE, ulimit -n)"
         )
 
 
