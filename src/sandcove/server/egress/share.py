@@ -73,7 +73,7 @@ class Share:
             raise OSError(
                 f"this sandbox has {len(self._own)} and all together {len(self._all.held)} of the {self._all.most} "
                 "descriptors that the server can spare for their connections, which is its part; close some, or have "
-                "the operator raise the server's limit of open files (LimitNOFILE, ulimit -n) or lower egress_connections"
+                "the operator raise the limit of open files (LimitNOFILE, ulimit -n) or lower egress_connections"
             )
         return Counted(family, socket.SOCK_STREAM).among(self._own, self._of_tenant, self._all.held)
 
