@@ -48,8 +48,9 @@ def hostile(capable: None) -> Iterator[Path]:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes a minute takes a second."""
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What takes a minute takes a second; the targets that agents are asked for from now on."""
+    targets: list[str] = []
     monkeypatch.setattr(endpoint, "_GRACE", 0.8)
 
     def short(seconds: float | None) -> float | None:
@@ -61,13 +62,16 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         def hastily(
             *words: Any, within: float | None = None, silence: float | None = None, request: Any = request
         ) -> Any:
+            if within is not None:
+                targets.append(words[3].partition("?")[0])
             return request(*words, within=short(within), silence=short(silence))
 
         monkeypatch.setattr(half, "request", hastily)
+    return targets
 
 
 @pytest.fixture(params=["sync", "async"])
-def box(request: pytest.FixtureRequest, hostile: Path, hasty: None) -> Iterator[Any]:
+def box(request: pytest.FixtureRequest, hostile: Path, asked: list[str]) -> Iterator[Any]:
     if request.param == "sync":
         yield Sandbox("bad")
         return
@@ -79,39 +83,45 @@ def instead(home: Path, target: str, name: str) -> None:
     assert ask(home / "server.sock", "GET", f"/v1/sandboxes/bad/api/set?{target}={name}").status == 200
 
 
-def ends_soon(home: Path, target: str, name: str, call: Callable[[], object]) -> None:
+def ends_soon(home: Path, asked: list[str], target: str, name: str, call: Callable[[], object]) -> None:
     instead(home, target, name)
+    asked.clear()
     try:
         start = time.monotonic()
         with pytest.raises(ContainerNotReadyError, match=r"says nothing .* whether it had its effect is not known"):
             call()
         assert 0.5 < time.monotonic() - start < SOON
+        assert asked == [target]
     finally:
         instead(home, target, "none")
 
 
 @pytest.mark.parametrize("kind", SHORT)
 def test_a_call_ends_though_no_answer_comes(
-    hostile: Path, box: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+    hostile: Path, asked: list[str], box: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, call = SHORT[kind]
-    ends_soon(hostile, target, "never", lambda: call(box))
+    ends_soon(hostile, asked, target, "never", lambda: call(box))
 
 
 @pytest.mark.parametrize("kind", ["read_file", "exec", "exec_stream"])
-def test_a_head_that_drips_has_no_more_time(hostile: Path, box: Any, kind: str) -> None:
+def test_a_head_that_drips_has_no_more_time(hostile: Path, asked: list[str], box: Any, kind: str) -> None:
     target, call = SHORT[kind]
-    ends_soon(hostile, target, "slow-head", lambda: call(box))
+    ends_soon(hostile, asked, target, "slow-head", lambda: call(box))
 
 
-def test_a_command_that_has_a_timeout_is_not_waited_for_by_heartbeats(hostile: Path, box: Any) -> None:
-    ends_soon(hostile, "/api/execute/stream", "heartbeats", lambda: list(box.exec_stream("x", timeout=0.2)))
-    ends_soon(hostile, "/api/process/p/stream", "heartbeats", lambda: list(box.stream_process_logs("p", timeout=0.2)))
+def test_a_command_that_has_a_timeout_is_not_waited_for_by_heartbeats(
+    hostile: Path, asked: list[str], box: Any
+) -> None:
+    ends_soon(hostile, asked, "/api/execute/stream", "heartbeats", lambda: list(box.exec_stream("x", timeout=0.2)))
+    ends_soon(
+        hostile, asked, "/api/process/p/stream", "heartbeats", lambda: list(box.stream_process_logs("p", timeout=0.2))
+    )
 
 
-def test_an_upload_that_is_not_taken_ends(hostile: Path, box: Any, tmp_path: Path) -> None:
+def test_an_upload_that_is_not_taken_ends(hostile: Path, asked: list[str], box: Any, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(16 * 1024 * 1024))
-    ends_soon(hostile, "/api/folder", "deaf", lambda: box.upload(tmp_path, "/workspace/x"))
+    ends_soon(hostile, asked, "/api/folder", "deaf", lambda: box.upload(tmp_path, "/workspace/x"))
 
 
 def test_what_goes_on_is_waited_for(hostile: Path, box: Any) -> None:
@@ -126,6 +136,6 @@ def test_what_goes_on_is_waited_for(hostile: Path, box: Any) -> None:
     instead(hostile, "/api/execute/stream", "none")
 
 
-def test_it_goes_on_with_others_afterwards(hostile: Path, box: Any) -> None:
-    ends_soon(hostile, "/api/env", "never", lambda: box.set_env_vars({"A": "b"}))
+def test_it_goes_on_with_others_afterwards(hostile: Path, asked: list[str], box: Any) -> None:
+    ends_soon(hostile, asked, "/api/env", "never", lambda: box.set_env_vars({"A": "b"}))
     box.set_env_vars({"A": "b"})

@@ -186,7 +186,7 @@ class Agent:
         """The error for a connection that broke after the request had gone out; a server that runs is asked why."""
         if isinstance(error, Silent):
             return ContainerNotReadyError(
-                f"sandbox {self.id} does not answer: its agent says nothing for longer than the call may take; the call "
+                f"sandbox {self.id} does not answer: its agent says nothing for longer than the call may take; it "
                 "was given up, and whether it had its effect is not known. If other calls end so too, put the sandbox "
                 "to sleep or destroy it; if commands wait for others of their session, give them sessions of their own"
             )
