@@ -102,7 +102,8 @@ class Commands:
                 or a list of program and arguments, which no shell sees.
             cwd: working directory, for this command, which then changes nothing in the session.
             env: environment variables, for this command, which then changes nothing in the session.
-            timeout: seconds after which the command is ended with all its children; None: no limit.
+            timeout: seconds after which the command is ended with all its children; None: no limit. Its turn, and its
+                answer, are not waited for more than 20 seconds longer.
             check: raise when the exit code is not 0.
             stdin: what the command reads; without it, its standard input is empty. Text, bytes, a file object or an
                 iterable of text or bytes (an asynchronous one too, in the asyncio half), of any size: it is sent in
