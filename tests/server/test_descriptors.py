@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from sandcove import Sandbox, ServiceUnavailableError, linux, list_sandboxes
 from sandcove.asgi import Listener, application, prepare
 from sandcove.linux import BACKLOG
-from sandcove.server.agents import Agents
+from sandcove.server.agents import AgentConnection, Agents
 from tests.server.conftest import Serving, server_pid
 
 pytestmark = pytest.mark.local("the server's process is looked at, and has limits of the test's")
@@ -102,26 +102,32 @@ def test_idle_connections_to_all_agents_have_a_bound(tmp_path: Path) -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while await reader.readline():
                 writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            writer.close()
+            await writer.wait_closed()
 
         agents = Agents()
         most = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] / 32)
-        servers = []
-        for number in range(most + 10):
-            path = tmp_path / str(number)
-            servers.append(await asyncio.start_unix_server(answer, path))
-            connection = await agents.request(path, "GET", b"\n")
-            await connection.receive()
-            agents.done(path, connection)
-        assert len(agents) == most
-        # What was idle longest has gone, and is had anew.
-        for number in (0, most):
-            path = tmp_path / str(number)
-            connection = await agents.request(path, "GET", b"\n")
-            await connection.receive()
-            agents.done(path, connection)
-        assert len(agents) == most
-        for server in servers:
-            server.close()
+        made: list[AgentConnection] = []
+
+        async def call(number: int) -> None:
+            made.append(await agents.request(tmp_path / str(number), "GET", b"\n"))
+            await made[-1].receive()
+            agents.done(tmp_path / str(number), made[-1])
+
+        async with AsyncExitStack() as stack:
+            for number in range(most + 10):
+                server = await asyncio.start_unix_server(answer, tmp_path / str(number))
+                await stack.enter_async_context(server)
+                await call(number)
+            assert len(agents) == most
+            # What was idle longest has gone, and is had anew.
+            await call(0)
+            await call(most)
+            assert len(agents) == most and len(set(made)) == most + 11
+            for connection in made:
+                connection.close()
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (640, hard))
