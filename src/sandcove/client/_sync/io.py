@@ -155,7 +155,7 @@ class Stream:
     def __init__(self, sock: socket.socket, *, tls: bool = False) -> None:
         self.sent = 0
         self.patience: float | None = None
-        self._patient: float | None = None
+        self._patient: dict[int, float | None] = {socket.SO_RCVTIMEO: None, socket.SO_SNDTIMEO: None}
         self._socket = sock
         self._tls = tls
         self._peeked = b""
@@ -189,7 +189,7 @@ class Stream:
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         """Sends all of `data`; raises `OSError` when the connection is broken."""
-        self._be_patient()
+        self._be_patient(socket.SO_SNDTIMEO)
         done = self._send(data)
         if done == len(data):
             return
@@ -210,7 +210,7 @@ class Stream:
         if self._peeked:
             data, self._peeked = self._peeked, b""
             return data
-        self._be_patient()
+        self._be_patient(socket.SO_RCVTIMEO)
         try:
             data = self._socket.recv(self._want)
         except BlockingIOError:
@@ -219,16 +219,14 @@ class Stream:
         self._want = min(self._want * 4, MOST_RECEIVE_BYTES) if len(data) == self._want else RECEIVE_BYTES
         return data
 
-    def _be_patient(self) -> None:
-        if self._patient == self.patience:
-            return
-        self._patient = self.patience
+    def _be_patient(self, way: int) -> None:
+        """For what comes next, SO_RCVTIMEO or SO_SNDTIMEO."""
         if self._tls:
             self._socket.settimeout(self.patience)
-            return
-        # The kernel's own: with Python's each call would be two, and none would look without waiting.
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(self.patience))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(self.patience))
+        elif self._patient[way] != self.patience:
+            # The kernel's own: with Python's each call would be two, and none would look without waiting.
+            self._patient[way] = self.patience
+            self._socket.setsockopt(socket.SOL_SOCKET, way, timeval(self.patience))
 
     def readable(self) -> bool:
         """`receive` would return at once: with bytes, or because the connection ended."""
