@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ import pytest
 
 from sandcove import AsyncSandbox, ContainerNotReadyError, Sandbox
 from sandcove.client import endpoint
+from sandcove.client._async import io as async_io
 from sandcove.client._async.pool import AsyncPool
+from sandcove.client._sync import io as sync_io
 from sandcove.client._sync.pool import Pool
 from tests.both import Blocking, blocking
 from tests.conftest import sandcove_home
@@ -139,3 +144,25 @@ def test_what_goes_on_is_waited_for(hostile: Path, box: Any) -> None:
 def test_it_goes_on_with_others_afterwards(hostile: Path, asked: list[str], box: Any) -> None:
     ends_soon(hostile, asked, "/api/env", "never", lambda: box.set_env_vars({"A": "b"}))
     box.set_env_vars({"A": "b"})
+
+
+@pytest.mark.parametrize("half", [async_io, sync_io])
+def test_one_that_takes_no_connections(half: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(half, "SILENCE", 0.5)
+    path = str(tmp_path / "socket")
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(path)
+        listening.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(path)
+        start = time.monotonic()
+        with pytest.raises(OSError, match="temporarily unavailable"):
+            if half is sync_io:
+                sync_io.Stream.connect(endpoint.Endpoint(unix=path))
+            else:
+                asyncio.run(async_io.Stream.connect(endpoint.Endpoint(unix=path)))
+        assert 0.3 < time.monotonic() - start < SOON
