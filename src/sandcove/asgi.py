@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import math
 import socket
@@ -34,7 +35,7 @@ from sandcove.linux import BACKLOG
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["Listener", "application", "disconnected", "prepare", "while_there"]
+__all__ = ["Listener", "PatientSocket", "application", "disconnected", "prepare", "while_there"]
 
 T = TypeVar("T")
 
@@ -187,6 +188,28 @@ def prepare(app: ASGIApp, http: type[asyncio.Protocol] | None = None) -> uvicorn
     return config
 
 
+class PatientSocket(socket.socket):
+    """A listening socket that takes another's place. Out of descriptors, it says so once in each turn of the loop.
+
+    asyncio waits a second then, in which callers wait in the kernel. But the asyncio of some Pythons goes on with its
+    turn: it fails, logs a traceback and starts to wait as often as the backlog is long, twice as often after a second.
+    """
+
+    def __init__(self, listening: socket.socket) -> None:
+        super().__init__(fileno=listening.detach())
+        self._wanting = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self._wanting:
+            self._wanting = False
+            raise BlockingIOError
+        try:
+            return super().accept()
+        except OSError as error:
+            self._wanting = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+            raise
+
+
 class Listener:
     """Serves a prepared application on listening sockets, without uvicorn's ten ticks a second."""
 
@@ -220,7 +243,8 @@ class Listener:
         make = protocol or self.protocol
         within: dict[str, Any] = {} if tls is None else {"ssl_handshake_timeout": 10, "ssl_shutdown_timeout": 5}
         for sock in sockets:
-            server = await loop.create_server(make, sock=sock, backlog=self._config.backlog, ssl=tls, **within)
+            patient = sock if isinstance(sock, PatientSocket) else PatientSocket(sock)
+            server = await loop.create_server(make, sock=patient, backlog=self._config.backlog, ssl=tls, **within)
             self._servers.append(server)
 
     def protocol(self) -> asyncio.Protocol:

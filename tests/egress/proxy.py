@@ -14,6 +14,7 @@ from sandcove.server.egress.addresses import Addresses, parse_exempt
 from sandcove.server.egress.outlet import MOST, Common, Outlet
 from sandcove.server.egress.purse import NO_SECRETS, Purse
 from sandcove.server.egress.resolve import Resolver
+from sandcove.server.egress.share import Descriptors
 from sandcove.server.egress.trail import Trail
 from sandcove.wire.egress import parse_egress
 from sandcove.wire.egress_log import EgressEntry
@@ -70,6 +71,8 @@ class Proxy:
         *,
         rate: int = 0,
         most: int = MOST,
+        descriptors: Descriptors | None = None,
+        tenant: str = "local",
     ) -> None:
         def nothing(name: str) -> list[str]:
             raise OSError(f"{name} is not known to this test")
@@ -77,9 +80,10 @@ class Proxy:
         listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = listener.getsockname()[1]
         resolver = Resolver(names or nothing)
-        common = Common(parse_egress(ceiling), Addresses(parse_exempt(exempt)), resolver, rate=rate, most=most)
+        addresses = Addresses(parse_exempt(exempt))
+        common = Common(parse_egress(ceiling), addresses, resolver, rate=rate, most=most, descriptors=descriptors)
         self.trail = Trail(None, {}, Counter())
-        self.outlet = Outlet(common, parse_egress(egress), self.trail, listener, secrets)
+        self.outlet = Outlet(common, parse_egress(egress), self.trail, listener, secrets, tenant=tenant)
         _open.append(self.outlet)
 
     @property

@@ -70,6 +70,19 @@ def _never(sock: socket.socket) -> None:
         pass
 
 
+def _deaf(sock: socket.socket) -> None:
+    """Reads nothing more."""
+    threading.Event().wait(600)
+
+
+def _heartbeats(sock: socket.socket) -> None:
+    """A stream that goes on, and in which nothing happens."""
+    sock.sendall(CHUNKED.replace(b"application/json", b"text/event-stream"))
+    for _ in range(6000):
+        sock.sendall(b"3\r\n:\n\n\r\n")
+        time.sleep(0.1)
+
+
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
 LARGE_CHUNK = b"%x\r\n%b\r\n" % (len(PIECE), PIECE)
 
@@ -120,6 +133,8 @@ MALFORMED: dict[str, Play] = {
 SILENT: dict[str, Play] = {
     "never": _never,
     "slow-body": _slow(b"HTTP/1.1 200 OK\r\n\r\n"),
+    "heartbeats": _heartbeats,
+    "deaf": _deaf,
     "slow-head": _slow(b"HTTP/1.1 200 OK\r\nx: "),
 }
 

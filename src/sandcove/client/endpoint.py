@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import time
 from typing import TYPE_CHECKING
 
 from sandcove._version import __version__
@@ -14,12 +16,42 @@ from sandcove.wire.http import request_head
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["Broken", "Endpoint", "Unreachable"]
+__all__ = [
+    "ANSWER",
+    "LONG",
+    "SILENCE",
+    "START",
+    "Broken",
+    "Due",
+    "Endpoint",
+    "Silent",
+    "Unreachable",
+    "answer_within",
+    "timeval",
+]
 
 _URL = re.compile(
     r"(?P<scheme>https?)://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?/?",
     re.ASCII,
 )
+
+
+SILENCE = 60.0
+"""Seconds in which an agent says at least something, once it has begun to answer, and takes at least something of what
+it is sent. Streams send heartbeats every 15 s."""
+ANSWER = 60.0
+"""Seconds in which an answer begins to what is short by nature."""
+START = 150.0
+"""Seconds in which one begins to what may start a code context's process, for which the agent waits for 60 s."""
+LONG = 900.0
+"""Seconds in which one begins to what may be long: a folder of a million files is listed, moved, deleted or packed."""
+_GRACE = 20.0
+"""Seconds in which one comes after the timeout that the agent was given: it ends what runs, and gathers its output."""
+
+
+def answer_within(timeout: int | None) -> float | None:
+    """Seconds in which there is an answer to a call with this timeout in milliseconds; None: any number."""
+    return None if timeout is None else timeout / 1000 + _GRACE
 
 
 class Unreachable(Exception):  # noqa: N818 - it says what the other end is; no user sees it
@@ -28,6 +60,32 @@ class Unreachable(Exception):  # noqa: N818 - it says what the other end is; no 
 
 class Broken(Exception):  # noqa: N818 - as above
     """The connection ended after some of the request was sent and before the answer was whole."""
+
+
+class Silent(Broken):
+    """The other end has said nothing, or taken nothing, for longer than it may: the connection was given up."""
+
+
+class Due:
+    """When a stream that the agent ends after a timeout, in milliseconds, must have said something but heartbeats."""
+
+    def __init__(self, timeout: int | None) -> None:
+        self._within = answer_within(timeout)
+        self.heard()
+
+    def heard(self) -> None:
+        """It has, and its reader is there for more."""
+        self._at = time.monotonic()
+
+    def check(self) -> None:
+        """Raises `Silent`: it has not in time."""
+        if self._within is not None and time.monotonic() - self._at > self._within:
+            raise Silent("nothing but heartbeats has come")
+
+
+def timeval(seconds: float | None) -> bytes:
+    """As the kernel takes the time limit of a socket; None: there is none."""
+    return struct.pack("@ll", *divmod(round((seconds or 0) * 1e6), 1_000_000))
 
 
 class Endpoint:

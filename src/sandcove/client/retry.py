@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sandcove.client.endpoint import Broken, Unreachable
+from sandcove.client.endpoint import Broken, Silent, Unreachable
 from sandcove.errors import ServiceUnavailableError
 
 __all__ = ["FIRST_WAIT", "LONGEST_WAIT", "TRIES", "wait_before"]
@@ -47,6 +47,8 @@ def _is_safe(error: Exception, *, repeatable: bool, resendable: bool) -> bool:
     match error:
         case Unreachable():
             return True
+        case Silent():
+            return False  # it has been waited for long enough
         case Broken():
             return repeatable and resendable
         case ServiceUnavailableError():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,8 @@ __all__ = ["AgentConnection", "AgentSocket", "Agents"]
 
 MOST_IDLE = 32
 """Idle connections kept to one agent."""
+ALL_IDLE = 1 / 32
+"""Of the descriptors of this process, how many are idle connections to all agents; that idle longest goes."""
 HIGH_WATER = 1024 * 1024
 """Bytes of an answer that nobody has taken yet, at which reading pauses."""
 
@@ -75,12 +78,14 @@ class AgentConnection(asyncio.Protocol):
         Raises:
             ContainerNotReadyError: nobody listens there.
         """
-        sock = AgentSocket()
+        sock = None
         try:
+            sock = AgentSocket()
             sock.setblocking(False)
             await asyncio.get_running_loop().sock_connect(sock, str(path))
         except OSError as error:
-            sock.close()
+            if sock is not None:
+                sock.close()
             raise ContainerNotReadyError(
                 f"the sandbox's agent does not answer ({os.strerror(error.errno or 0)}); call again", begun=False
             ) from None
@@ -193,6 +198,13 @@ class Agents:
 
     def __init__(self) -> None:
         self._idle: dict[Path, list[AgentConnection]] = {}
+        self._since: dict[AgentConnection, Path] = {}
+        """All of them, those that are idle longest first."""
+        self._most = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * ALL_IDLE)
+
+    def __len__(self) -> int:
+        """How many are idle."""
+        return len(self._since)
 
     async def request(self, path: Path, method: str, data: bytes) -> AgentConnection:
         """Sends a request's first bytes to the agent at the socket `path`; gives the connection that they went over.
@@ -201,10 +213,8 @@ class Agents:
             ContainerNotReadyError: nobody listens there; nothing was sent.
         """
         while idle := self._idle.get(path):
-            connection = idle.pop()
-            if not idle:
-                del self._idle[path]
-            connection.on_lost = None
+            connection = idle[-1]
+            self._forget(connection)
             try:
                 if connection.usable:
                     connection.begin(method, data)
@@ -225,11 +235,18 @@ class Agents:
         count = len(self._idle.get(path, ()))
         if connection.parser.reusable and count < MOST_IDLE and connection.quiet:
             self._idle.setdefault(path, []).append(connection)
-            connection.on_lost = lambda: self._forget(path, connection)
+            self._since[connection] = path
+            connection.on_lost = lambda: self._forget(connection)
+            if len(self._since) > self._most:
+                longest = next(iter(self._since))
+                self._forget(longest)
+                longest.close()
         else:
             connection.close()
 
-    def _forget(self, path: Path, connection: AgentConnection) -> None:
+    def _forget(self, connection: AgentConnection) -> None:
+        connection.on_lost = None
+        path = self._since.pop(connection)
         idle = self._idle[path]
         idle.remove(connection)
         if not idle:

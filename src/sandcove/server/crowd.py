@@ -8,6 +8,7 @@ import resource
 import socket
 from typing import Any
 
+from sandcove.asgi import PatientSocket
 from sandcove.errors import ServiceUnavailableError, error_to_wire
 from sandcove.wire.codec import encode
 
@@ -94,11 +95,11 @@ class _Guest(socket.socket):
         super().close()
 
 
-class _Door(socket.socket):
+class _Door(PatientSocket):
     """A listening socket that asks before it lets in."""
 
     def __init__(self, crowd: Crowd, listening: socket.socket) -> None:
-        super().__init__(fileno=listening.detach())
+        super().__init__(listening)
         self._crowd = crowd
 
     def accept(self) -> tuple[socket.socket, Any]:

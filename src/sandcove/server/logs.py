@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import logging
@@ -24,6 +25,8 @@ LONGEST_TRACEBACK = 20_000
 RETRY = 1024 * 1024
 """Bytes by which the log grows until it is tried again to put it aside."""
 
+_ESCAPE = codecs.getencoder("unicode_escape")
+"""Had here: its module can't be opened any more when that there are no descriptors left is what is to be logged."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SECRET = re.compile(r"\b(sc[ks]_[A-Za-z0-9]{0,12})[A-Za-z0-9_.~+/=-]*|(?i:\b(bearer|basic) )[^\s'\"]+")
 
@@ -91,7 +94,7 @@ class LogFormatter(logging.Formatter):
 
 
 def _escaped(text: str) -> str:
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(lambda found: _ESCAPE(found[0])[0].decode(), text)
 
 
 def _without_secrets(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from sandcove.client._async.again import again
 from sandcove.client._async.client import JSON, AsyncClient, answer, raise_for_error
 from sandcove.client._async.connection import AsyncResponse, Body
-from sandcove.client.endpoint import Broken, Endpoint, Unreachable
+from sandcove.client.endpoint import ANSWER, SILENCE, Broken, Endpoint, Silent, Unreachable
 from sandcove.client.results import log
 from sandcove.errors import ContainerNotReadyError, SandboxError, SandboxNotFoundError, ServiceUnavailableError
 from sandcove.wire.codec import encode
@@ -105,7 +105,14 @@ class AsyncAgent:
             return self._route
 
     async def open(
-        self, method: str, path: str, body: Body = b"", headers: str = "", *, repeatable: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Body = b"",
+        headers: str = "",
+        *,
+        repeatable: bool = False,
+        within: float | None = ANSWER,
     ) -> AsyncResponse:
         """Sends a request to the agent and waits for the head of the response.
 
@@ -114,9 +121,10 @@ class AsyncAgent:
             body: what to send.
             headers: further header lines, each with its line end.
             repeatable: doing it twice is the same as doing it once.
+            within: seconds in which the answer begins; None: any number.
 
         Raises:
-            ContainerNotReadyError: the sandbox ended during the call.
+            ContainerNotReadyError: the sandbox ended during the call, or its agent says nothing.
             SandboxError: the answer is an error.
         """
         route = self._route or await self.ensure()
@@ -125,7 +133,9 @@ class AsyncAgent:
         while True:
             endpoint, prefix = route
             try:
-                response = await client.pool.request(endpoint, method, prefix + path, body, headers)
+                response = await client.pool.request(
+                    endpoint, method, prefix + path, body, headers, within=within, silence=SILENCE
+                )
                 if response.status >= 400:
                     await raise_for_error(response)
                 return response
@@ -138,20 +148,26 @@ class AsyncAgent:
                     route = await self._wake(client, route)
 
     async def call(
-        self, method: str, path: str, type: type[T], body: Request | None = None, *, repeatable: bool = False
+        self,
+        method: str,
+        path: str,
+        type: type[T],
+        body: Request | None = None,
+        *,
+        repeatable: bool = False,
+        within: float | None = ANSWER,
     ) -> T:
         """Sends a request with this JSON body and decodes the answer as `type`."""
-        response = await self.open(
-            method, path, b"" if body is None else encode(body), "" if body is None else JSON, repeatable=repeatable
-        )
+        sent, headers = (b"", "") if body is None else (encode(body), JSON)
+        response = await self.open(method, path, sent, headers, repeatable=repeatable, within=within)
         try:
             return answer(await response.read(), type)
         except Broken as error:
             raise await self.ended(error) from None
 
     async def send(self, method: str, path: str, body: bytes) -> None:
-        """Sends raw bytes, for an answer that says nothing more than that they have been taken."""
-        response = await self.open(method, path, body)
+        """Sends raw bytes, for an answer that says nothing more than that they have been taken, whenever that is."""
+        response = await self.open(method, path, body, within=None)
         try:
             await response.read()
         except Broken as error:
@@ -167,6 +183,12 @@ class AsyncAgent:
 
     async def ended(self, error: Broken) -> SandboxError:
         """The error for a connection that broke after the request had gone out; a server that runs is asked why."""
+        if isinstance(error, Silent):
+            return ContainerNotReadyError(
+                f"sandbox {self.id} does not answer: its agent says nothing for longer than the call may take; it "
+                "was given up, and whether it had its effect is not known. If other calls end so too, put the sandbox "
+                "to sleep or destroy it; if commands wait for others of their session, give them sessions of their own"
+            )
         client = await self.client()
         try:
             response = await client.pool.request(client.endpoint, "GET", f"/v1/sandboxes/{self.id}")

@@ -20,6 +20,7 @@ from sandcove.client.check import (
     check_text,
     wrong,
 )
+from sandcove.client.endpoint import START
 from sandcove.client.execution import Assembly, CodeEvent, Execution, ExecutionError
 from sandcove.client.results import log
 from sandcove.client.rich import Result
@@ -70,7 +71,7 @@ class AsyncCode:
             env_vars=check_env(env_vars, "env_vars"),
             session_id=self._session_id,
         )
-        info = await self._agent.call("POST", "/api/contexts", wire.ContextInfo, request)
+        info = await self._agent.call("POST", "/api/contexts", wire.ContextInfo, request, within=START)
         return AsyncCodeContext(self._agent, info, self, timeout)
 
     async def run_code(
@@ -200,7 +201,7 @@ class AsyncCode:
         if isinstance(context, AsyncCodeContext):
             await context.restart()
         else:
-            await self._agent.call("POST", path, wire.ContextInfo)
+            await self._agent.call("POST", path, wire.ContextInfo, within=START)
 
     def _context_of(self, context: AsyncCodeContext | str | None, language: wire.Language | None) -> str:
         if context is None:

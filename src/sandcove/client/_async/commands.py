@@ -20,7 +20,7 @@ from sandcove.client.check import (
     check_path,
     check_seconds,
 )
-from sandcove.client.endpoint import Broken
+from sandcove.client.endpoint import Broken, Due, answer_within
 from sandcove.client.hooks import Hooks, shown
 from sandcove.client.output import Output, exact
 from sandcove.client.results import ExecEvent, ExecResult, log, when
@@ -101,7 +101,8 @@ class AsyncCommands:
                 or a list of program and arguments, which no shell sees.
             cwd: working directory, for this command, which then changes nothing in the session.
             env: environment variables, for this command, which then changes nothing in the session.
-            timeout: seconds after which the command is ended with all its children; None: no limit.
+            timeout: seconds after which the command is ended with all its children; None: no limit. Its turn, and its
+                answer, are not waited for more than 20 seconds longer.
             check: raise when the exit code is not 0.
             stdin: what the command reads; without it, its standard input is empty. Text, bytes, a file object or an
                 iterable of text or bytes (an asynchronous one too, in the asyncio half), of any size: it is sent in
@@ -191,7 +192,9 @@ class AsyncCommands:
 
     async def _collect(self, request: Execute, text: bool) -> ExecResult[str] | ExecResult[bytes]:
         try:
-            response = await self._agent.open("POST", "/api/execute", encode(request), JSON)
+            response = await self._agent.open(
+                "POST", "/api/execute", encode(request), JSON, within=answer_within(request.timeout)
+            )
             answer = _answers.decode(await response.read())
         except ExecutionTimeoutError as error:
             details = error.details
@@ -292,14 +295,19 @@ class AsyncCommands:
         response = await self._agent.open("POST", "/api/execute/stream", encode(request), JSON)
         decoder = SseDecoder()
         complete = False
+        due = Due(request.timeout)
         try:
             while not complete:
-                for message in decoder.feed(await response.next_piece()):
+                messages = decoder.feed(await response.next_piece())
+                if not messages:
+                    due.check()
+                for message in messages:
                     event = _events.decode(message.data)
                     if event.type == "error":
                         raise error_from_wire(500, {"error": event.error, "code": event.code})
                     complete = event.type == "complete"
                     yield event
+                    due.heard()
             await response.finish()
         except Broken as error:
             raise await self._agent.ended(error) from None

@@ -10,7 +10,7 @@ from typing import Self
 from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.client import JSON
 from sandcove.client.check import check_context_id
-from sandcove.client.endpoint import Broken
+from sandcove.client.endpoint import START, Broken
 from sandcove.client.results import log, when
 from sandcove.errors import ContextNotFoundError, SandboxError, SandboxNetworkError, error_from_wire
 from sandcove.wire import code
@@ -91,7 +91,7 @@ class AsyncCodeContext:
 
     async def restart(self) -> None:
         """Ends its process, if that still runs, and starts another: the variables are gone."""
-        self._take(await self._agent.call("POST", path_of(self.id, "/restart"), code.ContextInfo))
+        self._take(await self._agent.call("POST", path_of(self.id, "/restart"), code.ContextInfo, within=START))
 
     async def fork(self) -> Self:
         """Makes a live copy: a context with the same variables, from which on neither sees what the other does.
@@ -105,7 +105,7 @@ class AsyncCodeContext:
             CodeExecutionError: contexts of this language can't be copied, or this one can't now; the message says why.
             ContextEndedError: its process has ended.
         """
-        info = await self._agent.call("POST", path_of(self.id, "/fork"), code.ContextForked)
+        info = await self._agent.call("POST", path_of(self.id, "/fork"), code.ContextForked, within=START)
         return type(self)(self._agent, info, self._sandbox, self.timeout)
 
     async def delete(self) -> None:
@@ -150,7 +150,7 @@ async def code_events(agent: AsyncAgent, request: code.RunCode) -> AsyncGenerato
 
     An error that is none of the cell's own is raised, at the end.
     """
-    response = await agent.open("POST", "/api/execute/code", encode(request), JSON)
+    response = await agent.open("POST", "/api/execute/code", encode(request), JSON, within=START)
     decoder = LineDecoder()
     failure: SandboxError | None = None
     complete = False

@@ -10,7 +10,7 @@ import msgspec
 from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.connection import AsyncResponse
 from sandcove.client.check import StrPath, check_encoding, check_flag, check_mode, check_path, check_text
-from sandcove.client.endpoint import Broken
+from sandcove.client.endpoint import ANSWER, LONG, Broken
 from sandcove.client.results import FileInfo
 from sandcove.errors import InvalidRequestError, TooLargeError
 from sandcove.wire import models
@@ -109,7 +109,7 @@ class AsyncFiles:
         request = models.DeletePath(
             path=check_path(path), recursive=check_flag("recursive", recursive), session_id=self._session_id
         )
-        await self._agent.call("POST", "/api/delete", dict, request)
+        await self._agent.call("POST", "/api/delete", dict, request, within=LONG if recursive else ANSWER)
 
     async def rename_file(self, old_path: StrPath, new_path: StrPath) -> None:
         """Renames a file or folder; a file that is at `new_path` is replaced."""
@@ -127,7 +127,7 @@ class AsyncFiles:
             destination_path=check_path(destination_path, "destination_path"),
             session_id=self._session_id,
         )
-        await self._agent.call("POST", "/api/move", dict, request)
+        await self._agent.call("POST", "/api/move", dict, request, within=LONG)
 
     async def list_files(
         self, path: StrPath = ".", *, recursive: bool = False, include_hidden: bool = False
@@ -147,7 +147,9 @@ class AsyncFiles:
             ),
             session_id=self._session_id,
         )
-        listing = await self._agent.call("POST", "/api/list-files", _Listing, request, repeatable=True)
+        listing = await self._agent.call(
+            "POST", "/api/list-files", _Listing, request, repeatable=True, within=LONG if recursive else ANSWER
+        )
         return [FileInfo.of(info) for info in listing.files]
 
     async def exists(self, path: StrPath) -> bool:

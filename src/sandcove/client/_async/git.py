@@ -8,7 +8,7 @@ from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.client import JSON
 from sandcove.client._async.io import call_back
 from sandcove.client.check import StrPath, check_callback, check_count, check_path, check_seconds, check_text
-from sandcove.client.endpoint import Broken
+from sandcove.client.endpoint import Broken, answer_within
 from sandcove.client.results import GitCheckout, GitProgress
 from sandcove.errors import InvalidRequestError, SandboxNetworkError, error_from_wire
 from sandcove.wire.codec import NOT_JSON, decoder_of, encode
@@ -74,7 +74,9 @@ class AsyncGit:
             timeout=check_seconds("timeout", timeout),
         )
         if on_progress is None:
-            answer = await self._agent.call("POST", "/api/git/checkout", CheckoutAnswer, request)
+            answer = await self._agent.call(
+                "POST", "/api/git/checkout", CheckoutAnswer, request, within=answer_within(request.timeout)
+            )
         else:
             answer = await self._watched(request, on_progress)
         if not answer.success:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaita
 from typing import Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from sandcove.client.endpoint import Endpoint
+from sandcove.client.endpoint import SILENCE, Endpoint, timeval
 from sandcove.client.results import log
 from sandcove.client.stdin import PIECE, Readable, Source, encoded
 
@@ -153,10 +153,12 @@ class Stream(asyncio.Protocol):
 
     Attributes:
         sent: bytes that the kernel took since this was last set to 0.
+        patience: seconds in which at least something must come, or go; then it is a `TimeoutError`. None: any number.
     """
 
     def __init__(self, sock: socket.socket, *, tls: bool = False) -> None:
         self.sent = 0
+        self.patience: float | None = None
         self._socket = sock
         self._tls = tls
         self._loop = asyncio.get_running_loop()
@@ -206,6 +208,7 @@ class Stream(asyncio.Protocol):
             except BlockingIOError:
                 # The listener's backlog is full. A Unix socket can't be polled for the end of that, only wait.
                 sock.setblocking(True)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(SILENCE))
                 await run_blocking(sock.connect, path)
                 sock.setblocking(False)
         except BaseException:
@@ -251,8 +254,13 @@ class Stream(asyncio.Protocol):
         self.sent += len(data) - done
         self._transport.write(memoryview(data)[done:])
         while self._writing_paused:
+            left = self._transport.get_write_buffer_size()
             self._writer = self._loop.create_future()
-            await self._writer
+            try:
+                await self._patiently(self._writer)
+            except TimeoutError:
+                if self._transport.get_write_buffer_size() >= left:
+                    raise
         self._raise_error()
 
     async def receive(self) -> bytes:
@@ -262,13 +270,23 @@ class Stream(asyncio.Protocol):
             if self._ended:
                 return b""
             self._reader = self._loop.create_future()
-            await self._reader
+            await self._patiently(self._reader)
         piece = self._pieces.popleft()
         self._waiting_bytes -= len(piece)
         if self._reading_paused and self._waiting_bytes < HIGH_WATER // 4:
             self._reading_paused = False
             self._transport.resume_reading()
         return piece
+
+    async def _patiently(self, future: asyncio.Future[None]) -> None:
+        if self.patience is None:
+            await future
+            return
+        timer = self._loop.call_later(self.patience, _too_late, future)
+        try:
+            await future
+        finally:
+            timer.cancel()
 
     def readable(self) -> bool:
         """`receive` would return at once: with bytes, or because the connection ended."""
@@ -343,3 +361,8 @@ class Stream(asyncio.Protocol):
     def _wake_writer(self) -> None:
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
+
+
+def _too_late(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError("timed out"))

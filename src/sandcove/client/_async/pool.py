@@ -32,10 +32,14 @@ class AsyncPool:
         target: str,
         body: Body = b"",
         headers: str = "",
+        *,
+        within: float | None = None,
+        silence: float | None = None,
     ) -> AsyncResponse:
         """Sends a request on an idle connection, or a new one, and waits for the head of its response.
 
-        A connection that broke while it was idle is replaced, as long as nothing had been sent.
+        A connection that broke while it was idle is replaced, as long as nothing had been sent. See
+        `AsyncConnection.request` for `within` and `silence`.
 
         Raises:
             Unreachable: no byte was sent.
@@ -46,13 +50,15 @@ class AsyncPool:
                 self._done(connection, False)
                 continue
             try:
-                return await connection.request(method, target, body, headers, self._done)
+                return await connection.request(
+                    method, target, body, headers, self._done, within=within, silence=silence
+                )
             except Unreachable:
                 continue
         connection = await AsyncConnection.open(endpoint)
         with self._lock:
             self._open.add(connection)
-        return await connection.request(method, target, body, headers, self._done)
+        return await connection.request(method, target, body, headers, self._done, within=within, silence=silence)
 
     def forget(self, endpoint: Endpoint) -> None:
         """Closes the idle connections to `endpoint`, which is gone."""

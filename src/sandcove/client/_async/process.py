@@ -11,7 +11,7 @@ import msgspec
 from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.io import Aside
 from sandcove.client.check import check_bytes, check_cursor, check_pattern, check_port, check_seconds, check_signal
-from sandcove.client.endpoint import Broken
+from sandcove.client.endpoint import Broken, Due, answer_within
 from sandcove.client.results import LogEvent, ProcessLogs, when
 from sandcove.errors import ProcessEndedError, SandboxNetworkError, error_from_wire
 from sandcove.wire import events, models
@@ -144,7 +144,9 @@ class AsyncProcess:
         request = models.WaitForPort(
             port=check_port(port), timeout=check_seconds("timeout", timeout), process_id=self.id
         )
-        await self._agent.call("POST", "/api/wait-for-port", dict, request, repeatable=True)
+        await self._agent.call(
+            "POST", "/api/wait-for-port", dict, request, repeatable=True, within=answer_within(request.timeout)
+        )
 
     async def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float | None = None) -> re.Match[str]:
         """Returns the match when its output, from the first byte on, has one of a regular expression.
@@ -227,9 +229,13 @@ async def log_events(agent: AsyncAgent, id: str, query: str, timeout: float | No
     response = await agent.open("GET", f"/api/process/{quote(id)}/stream{query}", repeatable=True)
     decoder = SseDecoder()
     ended = False
+    due = Due(limit)
     try:
         while not ended:
-            for message in decoder.feed(await response.next_piece()):
+            messages = decoder.feed(await response.next_piece())
+            if not messages:
+                due.check()
+            for message in messages:
                 event = _events.decode(message.data)
                 if event.type == "error":
                     raise error_from_wire(500, {"error": event.error, "code": event.code})
@@ -237,6 +243,7 @@ async def log_events(agent: AsyncAgent, id: str, query: str, timeout: float | No
                     ended = True  # says what `exit` has said
                 else:
                     yield LogEvent(event)
+                    due.heard()
         await response.finish()
     except Broken as error:
         raise await agent.ended(error) from None

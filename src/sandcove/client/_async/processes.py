@@ -21,6 +21,7 @@ from sandcove.client.check import (
     check_process_id,
     check_seconds,
 )
+from sandcove.client.endpoint import answer_within
 from sandcove.client.results import LogEvent, ProcessLogs, log
 from sandcove.errors import SandboxError
 from sandcove.wire import models
@@ -146,7 +147,9 @@ class AsyncProcesses:
             ExecutionTimeoutError: nothing does after `timeout` seconds.
         """
         request = models.WaitForPort(port=check_port(port), timeout=check_seconds("timeout", timeout))
-        await self._agent.call("POST", "/api/wait-for-port", dict, request, repeatable=True)
+        await self._agent.call(
+            "POST", "/api/wait-for-port", dict, request, repeatable=True, within=answer_within(request.timeout)
+        )
 
     def _process(self, info: models.ProcessInfo) -> AsyncProcess:
         return AsyncProcess(self._agent, info, self)

@@ -11,7 +11,7 @@ from sandcove.client._async.connection import AsyncResponse
 from sandcove.client._async.files import AsyncFiles
 from sandcove.client._async.io import call_back, run_blocking
 from sandcove.client.check import StrPath, check_callback
-from sandcove.client.endpoint import Broken
+from sandcove.client.endpoint import LONG, Broken
 from sandcove.errors import FileSystemError, InvalidRequestError
 
 __all__ = ["AsyncTransfer", "OnProgress"]
@@ -43,13 +43,13 @@ class AsyncTransfer(AsyncFiles):
             from sandcove.client.pack import pack_folder
 
             pieces = self._outgoing(pack_folder(path), None, on_progress)
-            response = await self._agent.open("PUT", self._raw("folder", remote), pieces)
+            response = await self._agent.open("PUT", self._raw("folder", remote), pieces, within=LONG)
         else:
             from sandcove.client.pack import read_file
 
             pieces = self._outgoing(read_file(path, info.st_size), info.st_size, on_progress)
             target = self._raw("file", remote, stat.S_IMODE(info.st_mode) & 0o777)
-            response = await self._agent.open("PUT", target, (pieces, info.st_size))
+            response = await self._agent.open("PUT", target, (pieces, info.st_size), within=LONG)
         await self._whole(response)
 
     async def download(self, remote: StrPath, local: StrPath, on_progress: OnProgress | None = None) -> None:
@@ -84,7 +84,7 @@ class AsyncTransfer(AsyncFiles):
                 mode = 0o644 if info.type == "symlink" else permission_bits(info.mode)
                 await self._receive_file(response, to, mode, on_progress)
                 return
-        response = await self._agent.open("GET", self._raw("folder", remote), repeatable=True)
+        response = await self._agent.open("GET", self._raw("folder", remote), repeatable=True, within=LONG)
         await self._receive_folder(response, to, on_progress)
 
     async def _outgoing(

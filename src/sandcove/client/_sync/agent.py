@@ -9,7 +9,7 @@ from typing import TypeVar
 from sandcove.client._sync.again import again
 from sandcove.client._sync.client import JSON, Client, answer, raise_for_error
 from sandcove.client._sync.connection import Body, Response
-from sandcove.client.endpoint import Broken, Endpoint, Unreachable
+from sandcove.client.endpoint import ANSWER, SILENCE, Broken, Endpoint, Silent, Unreachable
 from sandcove.client.results import log
 from sandcove.errors import ContainerNotReadyError, SandboxError, SandboxNotFoundError, ServiceUnavailableError
 from sandcove.wire.codec import encode
@@ -106,7 +106,14 @@ class Agent:
             return self._route
 
     def open(
-        self, method: str, path: str, body: Body = b"", headers: str = "", *, repeatable: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Body = b"",
+        headers: str = "",
+        *,
+        repeatable: bool = False,
+        within: float | None = ANSWER,
     ) -> Response:
         """Sends a request to the agent and waits for the head of the response.
 
@@ -115,9 +122,10 @@ class Agent:
             body: what to send.
             headers: further header lines, each with its line end.
             repeatable: doing it twice is the same as doing it once.
+            within: seconds in which the answer begins; None: any number.
 
         Raises:
-            ContainerNotReadyError: the sandbox ended during the call.
+            ContainerNotReadyError: the sandbox ended during the call, or its agent says nothing.
             SandboxError: the answer is an error.
         """
         route = self._route or self.ensure()
@@ -126,7 +134,9 @@ class Agent:
         while True:
             endpoint, prefix = route
             try:
-                response = client.pool.request(endpoint, method, prefix + path, body, headers)
+                response = client.pool.request(
+                    endpoint, method, prefix + path, body, headers, within=within, silence=SILENCE
+                )
                 if response.status >= 400:
                     raise_for_error(response)
                 return response
@@ -139,20 +149,26 @@ class Agent:
                     route = self._wake(client, route)
 
     def call(
-        self, method: str, path: str, type: type[T], body: Request | None = None, *, repeatable: bool = False
+        self,
+        method: str,
+        path: str,
+        type: type[T],
+        body: Request | None = None,
+        *,
+        repeatable: bool = False,
+        within: float | None = ANSWER,
     ) -> T:
         """Sends a request with this JSON body and decodes the answer as `type`."""
-        response = self.open(
-            method, path, b"" if body is None else encode(body), "" if body is None else JSON, repeatable=repeatable
-        )
+        sent, headers = (b"", "") if body is None else (encode(body), JSON)
+        response = self.open(method, path, sent, headers, repeatable=repeatable, within=within)
         try:
             return answer(response.read(), type)
         except Broken as error:
             raise self.ended(error) from None
 
     def send(self, method: str, path: str, body: bytes) -> None:
-        """Sends raw bytes, for an answer that says nothing more than that they have been taken."""
-        response = self.open(method, path, body)
+        """Sends raw bytes, for an answer that says nothing more than that they have been taken, whenever that is."""
+        response = self.open(method, path, body, within=None)
         try:
             response.read()
         except Broken as error:
@@ -168,6 +184,12 @@ class Agent:
 
     def ended(self, error: Broken) -> SandboxError:
         """The error for a connection that broke after the request had gone out; a server that runs is asked why."""
+        if isinstance(error, Silent):
+            return ContainerNotReadyError(
+                f"sandbox {self.id} does not answer: its agent says nothing for longer than the call may take; it "
+                "was given up, and whether it had its effect is not known. If other calls end so too, put the sandbox "
+                "to sleep or destroy it; if commands wait for others of their session, give them sessions of their own"
+            )
         client = self.client()
         try:
             response = client.pool.request(client.endpoint, "GET", f"/v1/sandboxes/{self.id}")

@@ -21,6 +21,7 @@ from sandcove.client.check import (
     check_text,
     wrong,
 )
+from sandcove.client.endpoint import START
 from sandcove.client.execution import Assembly, CodeEvent, Execution, ExecutionError
 from sandcove.client.results import log
 from sandcove.client.rich import Result
@@ -71,7 +72,7 @@ class Code:
             env_vars=check_env(env_vars, "env_vars"),
             session_id=self._session_id,
         )
-        info = self._agent.call("POST", "/api/contexts", wire.ContextInfo, request)
+        info = self._agent.call("POST", "/api/contexts", wire.ContextInfo, request, within=START)
         return CodeContext(self._agent, info, self, timeout)
 
     def run_code(
@@ -197,7 +198,7 @@ class Code:
         if isinstance(context, CodeContext):
             context.restart()
         else:
-            self._agent.call("POST", path, wire.ContextInfo)
+            self._agent.call("POST", path, wire.ContextInfo, within=START)
 
     def _context_of(self, context: CodeContext | str | None, language: wire.Language | None) -> str:
         if context is None:

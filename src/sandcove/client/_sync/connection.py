@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator, Iterator
 from typing import cast
 
 from sandcove.client._sync.io import Stream
-from sandcove.client.endpoint import Broken, Endpoint, Unreachable
+from sandcove.client.endpoint import Broken, Endpoint, Silent, Unreachable
 from sandcove.errors import SandboxNetworkError
 from sandcove.wire.http import END, Event, Head, ResponseParser, chunk, request_head
 
@@ -51,7 +52,15 @@ class Connection:
         return self._stream.readable()
 
     def request(
-        self, method: str, target: str, body: Body, headers: str, done: Callable[[Connection, bool], None]
+        self,
+        method: str,
+        target: str,
+        body: Body,
+        headers: str,
+        done: Callable[[Connection, bool], None],
+        *,
+        within: float | None = None,
+        silence: float | None = None,
     ) -> Response:
         """Sends a request and waits for the head of its response.
 
@@ -59,19 +68,27 @@ class Connection:
             method, target, body: what to send.
             headers: further header lines, checked, each with its line end.
             done: called once with this connection and whether it can be used again, when the response is at its end.
+            within: seconds in which the head has come when all is sent; None: any number.
+            silence: seconds in which at least something is taken before, and comes after; None: any number.
 
         Raises:
+            Silent: it took longer.
             Unreachable: the connection broke before a byte was sent.
             Broken: it broke later.
         """
         self._parser.expect(method)
         self._stream.sent = 0
+        self._stream.patience = silence
         try:
             whole = self._send(method, target, body, headers)
             self.used = True
-            events: list[Event] = []
-            while not events:
-                events = self._receive()
+            self._stream.patience = within
+            until = None if within is None else time.monotonic() + within
+            while not (events := self._receive()):
+                if until is not None:
+                    # A head that comes byte by byte has no more time than another.
+                    self._stream.patience = max(until - time.monotonic(), 0.001)
+            self._stream.patience = silence
         except BaseException:
             done(self, False)
             raise
@@ -103,6 +120,8 @@ class Connection:
         """
         try:
             self._stream.send(data)
+        except TimeoutError as error:
+            raise self._silent(error) from None
         except OSError as error:
             if not self._stream.sent:
                 raise Unreachable(str(error)) from error
@@ -120,6 +139,8 @@ class Connection:
     def _receive(self) -> list[Event]:
         try:
             data = self._stream.receive()
+        except TimeoutError as error:
+            raise self._silent(error) from None
         except OSError as error:
             raise Broken(str(error)) from error
         try:
@@ -128,6 +149,9 @@ class Connection:
             if not data:
                 raise Broken(error.message) from None
             raise
+
+    def _silent(self, error: TimeoutError) -> Broken:
+        return Broken(str(error)) if error.errno else Silent("the other end says nothing")
 
     @property
     def reusable(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Self
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import JSON
 from sandcove.client.check import check_context_id
-from sandcove.client.endpoint import Broken
+from sandcove.client.endpoint import START, Broken
 from sandcove.client.results import log, when
 from sandcove.errors import ContextNotFoundError, SandboxError, SandboxNetworkError, error_from_wire
 from sandcove.wire import code
@@ -90,7 +90,7 @@ class CodeContext:
 
     def restart(self) -> None:
         """Ends its process, if that still runs, and starts another: the variables are gone."""
-        self._take(self._agent.call("POST", path_of(self.id, "/restart"), code.ContextInfo))
+        self._take(self._agent.call("POST", path_of(self.id, "/restart"), code.ContextInfo, within=START))
 
     def fork(self) -> Self:
         """Makes a live copy: a context with the same variables, from which on neither sees what the other does.
@@ -104,7 +104,7 @@ class CodeContext:
             CodeExecutionError: contexts of this language can't be copied, or this one can't now; the message says why.
             ContextEndedError: its process has ended.
         """
-        info = self._agent.call("POST", path_of(self.id, "/fork"), code.ContextForked)
+        info = self._agent.call("POST", path_of(self.id, "/fork"), code.ContextForked, within=START)
         return type(self)(self._agent, info, self._sandbox, self.timeout)
 
     def delete(self) -> None:
@@ -149,7 +149,7 @@ def code_events(agent: Agent, request: code.RunCode) -> Generator[tuple[code.Cod
 
     An error that is none of the cell's own is raised, at the end.
     """
-    response = agent.open("POST", "/api/execute/code", encode(request), JSON)
+    response = agent.open("POST", "/api/execute/code", encode(request), JSON, within=START)
     decoder = LineDecoder()
     failure: SandboxError | None = None
     complete = False

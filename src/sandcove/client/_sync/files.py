@@ -11,7 +11,7 @@ import msgspec
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.connection import Response
 from sandcove.client.check import StrPath, check_encoding, check_flag, check_mode, check_path, check_text
-from sandcove.client.endpoint import Broken
+from sandcove.client.endpoint import ANSWER, LONG, Broken
 from sandcove.client.results import FileInfo
 from sandcove.errors import InvalidRequestError, TooLargeError
 from sandcove.wire import models
@@ -110,7 +110,7 @@ class Files:
         request = models.DeletePath(
             path=check_path(path), recursive=check_flag("recursive", recursive), session_id=self._session_id
         )
-        self._agent.call("POST", "/api/delete", dict, request)
+        self._agent.call("POST", "/api/delete", dict, request, within=LONG if recursive else ANSWER)
 
     def rename_file(self, old_path: StrPath, new_path: StrPath) -> None:
         """Renames a file or folder; a file that is at `new_path` is replaced."""
@@ -128,7 +128,7 @@ class Files:
             destination_path=check_path(destination_path, "destination_path"),
             session_id=self._session_id,
         )
-        self._agent.call("POST", "/api/move", dict, request)
+        self._agent.call("POST", "/api/move", dict, request, within=LONG)
 
     def list_files(
         self, path: StrPath = ".", *, recursive: bool = False, include_hidden: bool = False
@@ -148,7 +148,9 @@ class Files:
             ),
             session_id=self._session_id,
         )
-        listing = self._agent.call("POST", "/api/list-files", _Listing, request, repeatable=True)
+        listing = self._agent.call(
+            "POST", "/api/list-files", _Listing, request, repeatable=True, within=LONG if recursive else ANSWER
+        )
         return [FileInfo.of(info) for info in listing.files]
 
     def exists(self, path: StrPath) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar, cast
 
 from sandcove.client.check import wrong
-from sandcove.client.endpoint import Endpoint
+from sandcove.client.endpoint import SILENCE, Endpoint, timeval
 from sandcove.client.results import log
 from sandcove.client.stdin import Readable, Source
 
@@ -149,10 +149,13 @@ class Stream:
 
     Attributes:
         sent: bytes that the kernel took since this was last set to 0.
+        patience: seconds in which at least something must come, or go; then it is a `TimeoutError`. None: any number.
     """
 
     def __init__(self, sock: socket.socket, *, tls: bool = False) -> None:
         self.sent = 0
+        self.patience: float | None = None
+        self._patient: dict[int, float | None] = {socket.SO_RCVTIMEO: None, socket.SO_SNDTIMEO: None}
         self._socket = sock
         self._tls = tls
         self._peeked = b""
@@ -175,7 +178,10 @@ class Stream:
             return cls(sock, tls=endpoint.tls)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            # The listener's backlog may be full.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(SILENCE))
             sock.connect(endpoint.unix)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(None))
         except BaseException:
             sock.close()
             raise
@@ -183,25 +189,44 @@ class Stream:
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         """Sends all of `data`; raises `OSError` when the connection is broken."""
-        done = self._socket.send(data)
-        self.sent += done
+        self._be_patient(socket.SO_SNDTIMEO)
+        done = self._send(data)
         if done == len(data):
             return
         rest = memoryview(data)[done:]
         while rest:
-            done = self._socket.send(rest)
-            self.sent += done
-            rest = rest[done:]
+            rest = rest[self._send(rest) :]
+
+    def _send(self, data: bytes | bytearray | memoryview) -> int:
+        try:
+            done = self._socket.send(data)
+        except BlockingIOError:
+            raise TimeoutError("timed out") from None
+        self.sent += done
+        return done
 
     def receive(self) -> bytes:
         """The next bytes, or none at the end; raises `OSError` when the connection is broken."""
         if self._peeked:
             data, self._peeked = self._peeked, b""
             return data
-        data = self._socket.recv(self._want)
+        self._be_patient(socket.SO_RCVTIMEO)
+        try:
+            data = self._socket.recv(self._want)
+        except BlockingIOError:
+            raise TimeoutError("timed out") from None
         # A big buffer costs a small answer a microsecond or more, so that it grows only while it is filled.
         self._want = min(self._want * 4, MOST_RECEIVE_BYTES) if len(data) == self._want else RECEIVE_BYTES
         return data
+
+    def _be_patient(self, way: int) -> None:
+        """For what comes next, SO_RCVTIMEO or SO_SNDTIMEO."""
+        if self._tls:
+            self._socket.settimeout(self.patience)
+        elif self._patient[way] != self.patience:
+            # The kernel's own: with Python's each call would be two, and none would look without waiting.
+            self._patient[way] = self.patience
+            self._socket.setsockopt(socket.SOL_SOCKET, way, timeval(self.patience))
 
     def readable(self) -> bool:
         """`receive` would return at once: with bytes, or because the connection ended."""
@@ -229,7 +254,7 @@ class Stream:
         except OSError:
             return True
         finally:
-            self._socket.setblocking(True)
+            self._socket.settimeout(self.patience)
         return True
 
     def close(self) -> None:

@@ -33,10 +33,14 @@ class Pool:
         target: str,
         body: Body = b"",
         headers: str = "",
+        *,
+        within: float | None = None,
+        silence: float | None = None,
     ) -> Response:
         """Sends a request on an idle connection, or a new one, and waits for the head of its response.
 
-        A connection that broke while it was idle is replaced, as long as nothing had been sent.
+        A connection that broke while it was idle is replaced, as long as nothing had been sent. See
+        `Connection.request` for `within` and `silence`.
 
         Raises:
             Unreachable: no byte was sent.
@@ -47,13 +51,13 @@ class Pool:
                 self._done(connection, False)
                 continue
             try:
-                return connection.request(method, target, body, headers, self._done)
+                return connection.request(method, target, body, headers, self._done, within=within, silence=silence)
             except Unreachable:
                 continue
         connection = Connection.open(endpoint)
         with self._lock:
             self._open.add(connection)
-        return connection.request(method, target, body, headers, self._done)
+        return connection.request(method, target, body, headers, self._done, within=within, silence=silence)
 
     def forget(self, endpoint: Endpoint) -> None:
         """Closes the idle connections to `endpoint`, which is gone."""

@@ -22,6 +22,7 @@ from sandcove.client.check import (
     check_process_id,
     check_seconds,
 )
+from sandcove.client.endpoint import answer_within
 from sandcove.client.results import LogEvent, ProcessLogs, log
 from sandcove.errors import SandboxError
 from sandcove.wire import models
@@ -147,7 +148,9 @@ class Processes:
             ExecutionTimeoutError: nothing does after `timeout` seconds.
         """
         request = models.WaitForPort(port=check_port(port), timeout=check_seconds("timeout", timeout))
-        self._agent.call("POST", "/api/wait-for-port", dict, request, repeatable=True)
+        self._agent.call(
+            "POST", "/api/wait-for-port", dict, request, repeatable=True, within=answer_within(request.timeout)
+        )
 
     def _process(self, info: models.ProcessInfo) -> Process:
         return Process(self._agent, info, self)

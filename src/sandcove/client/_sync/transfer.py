@@ -12,7 +12,7 @@ from sandcove.client._sync.connection import Response
 from sandcove.client._sync.files import Files
 from sandcove.client._sync.io import call_back, run_blocking
 from sandcove.client.check import StrPath, check_callback
-from sandcove.client.endpoint import Broken
+from sandcove.client.endpoint import LONG, Broken
 from sandcove.errors import FileSystemError, InvalidRequestError
 
 __all__ = ["OnProgress", "Transfer"]
@@ -44,13 +44,13 @@ class Transfer(Files):
             from sandcove.client.pack import pack_folder
 
             pieces = self._outgoing(pack_folder(path), None, on_progress)
-            response = self._agent.open("PUT", self._raw("folder", remote), pieces)
+            response = self._agent.open("PUT", self._raw("folder", remote), pieces, within=LONG)
         else:
             from sandcove.client.pack import read_file
 
             pieces = self._outgoing(read_file(path, info.st_size), info.st_size, on_progress)
             target = self._raw("file", remote, stat.S_IMODE(info.st_mode) & 0o777)
-            response = self._agent.open("PUT", target, (pieces, info.st_size))
+            response = self._agent.open("PUT", target, (pieces, info.st_size), within=LONG)
         self._whole(response)
 
     def download(self, remote: StrPath, local: StrPath, on_progress: OnProgress | None = None) -> None:
@@ -85,7 +85,7 @@ class Transfer(Files):
                 mode = 0o644 if info.type == "symlink" else permission_bits(info.mode)
                 self._receive_file(response, to, mode, on_progress)
                 return
-        response = self._agent.open("GET", self._raw("folder", remote), repeatable=True)
+        response = self._agent.open("GET", self._raw("folder", remote), repeatable=True, within=LONG)
         self._receive_folder(response, to, on_progress)
 
     def _outgoing(

@@ -28,7 +28,7 @@ from sandcove.errors import HostUnsupportedError, SandboxError
 from sandcove.home import Home
 from sandcove.runtimes.local.cgroups import Cgroups
 from sandcove.runtimes.local.copied import check_copied, copied_folders
-from sandcove.runtimes.local.findings import Check, contexts, extras, server
+from sandcove.runtimes.local.findings import Check, contexts, extras, open_files, server
 from sandcove.runtimes.local.identities import Identities
 from sandcove.runtimes.local.limits import mechanisms
 from sandcove.runtimes.local.network import pasta_found
@@ -82,6 +82,7 @@ def examine() -> list[Check]:
         _space(),
         _users(),
         _limits(),
+        open_files(),
         Check("unfiltered network", True, pasta_found()),
         contexts(),
         extras(),

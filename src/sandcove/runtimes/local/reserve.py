@@ -1,4 +1,4 @@
-"""Keeps some of the disk free, whatever sandboxes write and however many there are.
+"""Keeps some of the disk free, whatever sandboxes write and however many there are; and some descriptors.
 
 What rooms may have is measured, and that takes its time; how much is free is known at once. The nearer it comes to the
 reserve, the more often it is looked at. When there is less, no sandbox is made, and a room whose processes still write
@@ -11,14 +11,16 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from sandcove import linux
 from sandcove.errors import ServiceUnavailableError
 from sandcove.runtimes.local.room import LocalRoom
 from sandcove.waiting import cancelled, lasting
 
-__all__ = ["Reserve", "automatic"]
+__all__ = ["Reserve", "automatic", "check_descriptors"]
 
 AUTO = 1024 * 1024 * 1024
 AUTO_PART = 20
@@ -29,12 +31,27 @@ FASTEST = 4 * 1024 * 1024 * 1024
 LEAST = 1024 * 1024
 """Bytes that a room may write when there is less than the reserve; more where that is large and the rooms are few."""
 
+ROOMS_PART = 1 / 2
+"""Of the descriptors that this process may have, how many may be in use when a room is made. The connections of
+sandboxes to the outside have three eighths at most, so that some are left for callers whatever sandboxes do."""
+
 _log = logging.getLogger("sandcove.runtime")
 
 
 def automatic(disk: os.statvfs_result) -> int:
     """Bytes of a disk that are kept free where nothing else is said: 1 GiB, or a twentieth of it if that is less."""
     return min(AUTO, disk.f_blocks * disk.f_frsize // AUTO_PART)
+
+
+def check_descriptors() -> None:
+    """Raises `ServiceUnavailableError` when no room can be made, since nearly all descriptors are in use."""
+    most, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], linux.open_files()
+    if used >= most * ROOMS_PART:
+        raise ServiceUnavailableError(
+            f"the server has {used:,} of the {most:,} descriptors that it may have in use, and keeps the rest for its "
+            "callers: no sandbox can be made or woken; put some to sleep, or have the operator raise the server's "
+            "limit of open files (LimitNOFILE, ulimit -n)"
+        )
 
 
 class Reserve:

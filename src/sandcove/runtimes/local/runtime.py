@@ -32,7 +32,7 @@ from sandcove.runtimes.local.plan import (
     search_path,
 )
 from sandcove.runtimes.local.remains import end_rooms
-from sandcove.runtimes.local.reserve import Reserve
+from sandcove.runtimes.local.reserve import Reserve, check_descriptors
 from sandcove.runtimes.local.room import LocalRoom
 from sandcove.runtimes.local.template import make_etc
 from sandcove.runtimes.local.trial_folder import clear_left
@@ -115,6 +115,7 @@ class LocalRuntime:
 
     async def open(self, spec: RoomSpec) -> LocalRoom:
         """Opens a room; for a new sandbox the one made ahead, if there is one, and then makes the next ahead."""
+        check_descriptors()
         room = None
         if not spec.folder.exists():
             self._reserve.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from itertools import chain, zip_longest
 
@@ -25,8 +25,13 @@ _OPTIONS = (
 )
 
 
-async def connect(addresses: Sequence[str], port: int) -> socket.socket:
+async def connect(
+    addresses: Sequence[str], port: int, make: Callable[[int], socket.socket] = socket.socket
+) -> socket.socket:
     """A connected socket to the first that answers; the two families take turns.
+
+    Args:
+        make: makes a socket of a family, or raises `OSError`: then the address is not tried.
 
     Raises:
         OSError: none does.
@@ -34,17 +39,17 @@ async def connect(addresses: Sequence[str], port: int) -> socket.socket:
     tries = _in_turns(addresses)[:MOST]
     try:
         async with asyncio.timeout(PATIENCE):
-            return await (_one(tries[0], port) if len(tries) == 1 else _race(tries, port))
+            return await (_one(tries[0], port, make) if len(tries) == 1 else _race(tries, port, make))
     except TimeoutError:
         raise OSError(f"it did not answer within {PATIENCE:g} s") from None
 
 
-async def _race(tries: list[str], port: int) -> socket.socket:
+async def _race(tries: list[str], port: int, make: Callable[[int], socket.socket]) -> socket.socket:
     running: set[asyncio.Task[socket.socket]] = set()
     failed = OSError("it has no address")
     try:
         for address in tries:
-            running.add(asyncio.ensure_future(_one(address, port)))
+            running.add(asyncio.ensure_future(_one(address, port, make)))
             last = address is tries[-1]
             while running:
                 done, _ = await asyncio.wait(
@@ -67,8 +72,8 @@ async def _race(tries: list[str], port: int) -> socket.socket:
                 (await task).close()
 
 
-async def _one(address: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+async def _one(address: str, port: int, make: Callable[[int], socket.socket]) -> socket.socket:
+    sock = make(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         sock.setblocking(False)
         for level, option, value in _OPTIONS:

@@ -14,6 +14,7 @@ from sandcove.server.egress.pace import Pace, Paced
 from sandcove.server.egress.passage import Denied, Passage
 from sandcove.server.egress.purse import NO_SECRETS, Purse
 from sandcove.server.egress.resolve import Resolver
+from sandcove.server.egress.share import Descriptors, Share
 from sandcove.server.egress.trail import Trail
 from sandcove.server.egress.tunnel import Buffer
 from sandcove.server.egress.within import Within
@@ -33,6 +34,8 @@ MOST = 128
 RATE = 500.0
 """Connections a second that are taken, after `BURST` at once; others wait."""
 BURST = 500.0
+AGAIN = 0.5
+"""Seconds until it is looked again whether there are descriptors."""
 LOOKED_UP = 8
 """Names of a sandbox that are looked up at once."""
 
@@ -45,13 +48,22 @@ class Common:
     Args:
         rate: bytes a second of each sandbox, both ways together; 0: any number.
         most: connections of each sandbox at once.
+        descriptors: of all connections.
     """
 
     def __init__(
-        self, ceiling: Policy, addresses: Addresses, resolver: Resolver, *, rate: int = 0, most: int = MOST
+        self,
+        ceiling: Policy,
+        addresses: Addresses,
+        resolver: Resolver,
+        *,
+        rate: int = 0,
+        most: int = MOST,
+        descriptors: Descriptors | None = None,
     ) -> None:
         self.rate = rate
         self.most = most
+        self.descriptors = descriptors or Descriptors()
         self._trusted: SSLContext | None = None
         self.ceiling = ceiling
         self.addresses = addresses
@@ -73,13 +85,21 @@ class Outlet:
     Args:
         listener: listens inside; owned.
         purse: its secrets.
+        tenant: whose it is.
 
     Attributes:
         keyring: these, as they are now.
     """
 
     def __init__(
-        self, common: Common, policy: Policy, trail: Trail, listener: socket.socket, purse: Purse = NO_SECRETS
+        self,
+        common: Common,
+        policy: Policy,
+        trail: Trail,
+        listener: socket.socket,
+        purse: Purse = NO_SECRETS,
+        *,
+        tenant: str = "local",
     ) -> None:
         self.passages: set[Passage] = set()
         self.trail = trail
@@ -91,6 +111,7 @@ class Outlet:
         self.keyring = purse.keyring()
         self.trusted = common.trusted
         self._listener = listener
+        self._share: Share = common.descriptors.share(tenant)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking = asyncio.Semaphore(LOOKED_UP)
@@ -190,7 +211,7 @@ class Outlet:
             reason = f"{shown(host, port)} is {what}, where no sandbox is let to; its operator can, by egress_private"
             raise self.denied(host, port, via, reason, refused=True)
         try:
-            sock = await connect(good, port)
+            sock = await connect(good, port, self._share.connecting)
             try:
                 address = str(sock.getpeername()[0])
             except OSError:  # it has been reset already
@@ -275,17 +296,20 @@ class Outlet:
         if len(self.passages) >= self._common.most:
             self._stop()
             return
+        if not self._share.may_take():
+            self._stop(AGAIN)
+            return
         try:
             sock, _ = self._listener.accept()
         except BlockingIOError:
             return
         except OSError as error:
             _log.warning("no connection can be taken: %s", error)
-            self._stop(0.5)
+            self._stop(AGAIN)
             return
         self._taken -= 1
         sock.setblocking(False)
-        self.spawn(self._begin(sock))
+        self.spawn(self._begin(self._share.count(sock)))
 
     async def _begin(self, sock: socket.socket) -> None:
         def protocol() -> asyncio.BaseProtocol:

@@ -91,7 +91,7 @@ class Outlets:
             who = {"tenant": tenant, "sandbox": name}
             trail = self._trails[uid] = Trail(self._file, who, self.counts)
         self.close(uid)
-        self._open[uid] = Outlet(self._common, policy, trail, room.way_out(), self.secrets.of(uid))
+        self._open[uid] = Outlet(self._common, policy, trail, room.way_out(), self.secrets.of(uid), tenant=tenant)
         self._rooms[uid] = room
         if policy.unfiltered:
             try:

@@ -12,6 +12,8 @@ __all__ = ["Buffer", "Tunnel"]
 SIZE = 256 * 1024
 PIECES = 32
 """Pieces in which the first message of TLS may come."""
+PATIENCE = 60.0
+"""Seconds that a side has to take what was written to it, after the tunnel's end."""
 
 
 class Buffer:
@@ -128,6 +130,8 @@ class Tunnel:
                 side.transport.abort()
             else:
                 side.transport.close()
+                if side.transport.get_write_buffer_size():
+                    asyncio.get_running_loop().call_later(PATIENCE, side.transport.abort)
         on_end(reason)
 
     def _look(self, data: bytes) -> bytes | None:

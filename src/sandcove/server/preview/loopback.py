@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from sandcove.asgi import PatientSocket
 from sandcove.errors import ServiceUnavailableError
 
 __all__ = ["Loopback"]
@@ -44,7 +45,7 @@ class Loopback:
                     self._port = listener.getsockname()[1]
                     self._keep()
                     self._server = await asyncio.get_running_loop().create_server(
-                        self._protocol, sock=listener, backlog=1024
+                        self._protocol, sock=PatientSocket(listener), backlog=1024
                     )
                 except OSError as error:
                     raise ServiceUnavailableError(f"no port of 127.0.0.1 can be had for previews: {error}") from None
