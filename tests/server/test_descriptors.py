@@ -140,8 +140,9 @@ def test_idle_connections_to_all_agents_have_a_bound(tmp_path: Path) -> None:
 def test_the_log_can_say_it() -> None:
     program = """
 import logging, os, resource
+from pathlib import Path
 from sandcove.server.logs import start_logging
-start_logging("text")
+start_logging("text", Path("server.log"))
 free = os.dup(0)
 os.close(free)
 resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
