@@ -57,6 +57,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What takes a minute takes a second; the targets that agents are asked for from now on."""
     targets: list[str] = []
     monkeypatch.setattr(endpoint, "_GRACE", 0.8)
+    monkeypatch.setattr(endpoint, "LONG", 0.8)
 
     def short(seconds: float | None) -> float | None:
         return None if seconds is None else min(seconds, 1.0)

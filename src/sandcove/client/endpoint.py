@@ -44,14 +44,19 @@ ANSWER = 60.0
 START = 150.0
 """Seconds in which one begins to what may start a code context's process, for which the agent waits for 60 s."""
 LONG = 900.0
-"""Seconds in which one begins to what may be long: a folder of a million files is listed, moved, deleted or packed."""
+"""Seconds in which one begins to what may be long: a folder of a million files is listed, moved, deleted or packed; a
+command waits for others of its session, a copy of a context for the cell that runs."""
 _GRACE = 20.0
 """Seconds in which one comes after the timeout that the agent was given: it ends what runs, and gathers its output."""
 
 
-def answer_within(timeout: int | None) -> float | None:
-    """Seconds in which there is an answer to a call with this timeout in milliseconds; None: any number."""
-    return None if timeout is None else timeout / 1000 + _GRACE
+def answer_within(timeout: int | None, *, turn: bool = False) -> float | None:
+    """Seconds in which there is an answer to a call with this timeout in milliseconds; None: any number.
+
+    Args:
+        turn: the timeout begins when it is the call's turn, for which it may wait long.
+    """
+    return None if timeout is None else timeout / 1000 + (LONG if turn else _GRACE)
 
 
 class Unreachable(Exception):  # noqa: N818 - it says what the other end is; no user sees it
@@ -67,10 +72,10 @@ class Silent(Broken):
 
 
 class Due:
-    """When a stream that the agent ends after a timeout, in milliseconds, must have said something but heartbeats."""
+    """When a stream that the agent ends after a timeout must have said something but heartbeats: `answer_within`."""
 
-    def __init__(self, timeout: int | None) -> None:
-        self._within = answer_within(timeout)
+    def __init__(self, timeout: int | None, *, turn: bool = False) -> None:
+        self._within = answer_within(timeout, turn=turn)
         self.heard()
 
     def heard(self) -> None:

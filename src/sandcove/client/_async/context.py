@@ -10,7 +10,7 @@ from typing import Self
 from sandcove.client._async.agent import AsyncAgent
 from sandcove.client._async.client import JSON
 from sandcove.client.check import check_context_id
-from sandcove.client.endpoint import START, Broken
+from sandcove.client.endpoint import LONG, START, Broken
 from sandcove.client.results import log, when
 from sandcove.errors import ContextNotFoundError, SandboxError, SandboxNetworkError, error_from_wire
 from sandcove.wire import code
@@ -105,7 +105,7 @@ class AsyncCodeContext:
             CodeExecutionError: contexts of this language can't be copied, or this one can't now; the message says why.
             ContextEndedError: its process has ended.
         """
-        info = await self._agent.call("POST", path_of(self.id, "/fork"), code.ContextForked, within=START)
+        info = await self._agent.call("POST", path_of(self.id, "/fork"), code.ContextForked, within=LONG)
         return type(self)(self._agent, info, self._sandbox, self.timeout)
 
     async def delete(self) -> None:

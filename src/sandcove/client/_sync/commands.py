@@ -102,8 +102,8 @@ class Commands:
                 or a list of program and arguments, which no shell sees.
             cwd: working directory, for this command, which then changes nothing in the session.
             env: environment variables, for this command, which then changes nothing in the session.
-            timeout: seconds after which the command is ended with all its children; None: no limit. Its turn, and its
-                answer, are not waited for more than 20 seconds longer.
+            timeout: seconds after which the command is ended with all its children; None: no limit. For its turn in
+                its session, and its answer, it waits 15 minutes longer at most.
             check: raise when the exit code is not 0.
             stdin: what the command reads; without it, its standard input is empty. Text, bytes, a file object or an
                 iterable of text or bytes (an asynchronous one too, in the asyncio half), of any size: it is sent in
@@ -194,7 +194,7 @@ class Commands:
     def _collect(self, request: Execute, text: bool) -> ExecResult[str] | ExecResult[bytes]:
         try:
             response = self._agent.open(
-                "POST", "/api/execute", encode(request), JSON, within=answer_within(request.timeout)
+                "POST", "/api/execute", encode(request), JSON, within=answer_within(request.timeout, turn=True)
             )
             answer = _answers.decode(response.read())
         except ExecutionTimeoutError as error:
@@ -294,7 +294,7 @@ class Commands:
         response = self._agent.open("POST", "/api/execute/stream", encode(request), JSON)
         decoder = SseDecoder()
         complete = False
-        due = Due(request.timeout)
+        due = Due(request.timeout, turn=True)
         try:
             while not complete:
                 messages = decoder.feed(response.next_piece())

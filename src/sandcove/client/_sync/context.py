@@ -11,7 +11,7 @@ from typing import Self
 from sandcove.client._sync.agent import Agent
 from sandcove.client._sync.client import JSON
 from sandcove.client.check import check_context_id
-from sandcove.client.endpoint import START, Broken
+from sandcove.client.endpoint import LONG, START, Broken
 from sandcove.client.results import log, when
 from sandcove.errors import ContextNotFoundError, SandboxError, SandboxNetworkError, error_from_wire
 from sandcove.wire import code
@@ -104,7 +104,7 @@ class CodeContext:
             CodeExecutionError: contexts of this language can't be copied, or this one can't now; the message says why.
             ContextEndedError: its process has ended.
         """
-        info = self._agent.call("POST", path_of(self.id, "/fork"), code.ContextForked, within=START)
+        info = self._agent.call("POST", path_of(self.id, "/fork"), code.ContextForked, within=LONG)
         return type(self)(self._agent, info, self._sandbox, self.timeout)
 
     def delete(self) -> None:
