@@ -12,8 +12,8 @@ __all__ = ["Buffer", "Tunnel"]
 SIZE = 256 * 1024
 PIECES = 32
 """Pieces in which the first message of TLS may come."""
-PATIENCE = 60.0
-"""Seconds that a side has to take what was written to it, after the tunnel's end."""
+PATIENCE = 300.0
+"""Seconds in which a side takes at least something of what was written to it, after the tunnel's end."""
 
 
 class Buffer:
@@ -130,8 +130,7 @@ class Tunnel:
                 side.transport.abort()
             else:
                 side.transport.close()
-                if side.transport.get_write_buffer_size():
-                    asyncio.get_running_loop().call_later(PATIENCE, side.transport.abort)
+                _flush(side.transport)
         on_end(reason)
 
     def _look(self, data: bytes) -> bytes | None:
@@ -153,3 +152,12 @@ class Tunnel:
             return None
         held, self._hello = bytes(self._hello), bytearray()
         return held
+
+
+def _flush(transport: asyncio.Transport, before: int = 0) -> None:
+    """Aborts a transport that is closed when it gets rid of nothing any more; `before`: what it had a while ago."""
+    left = transport.get_write_buffer_size()
+    if left and left == before:
+        transport.abort()
+    elif left:
+        asyncio.get_running_loop().call_later(PATIENCE, _flush, transport, left)
