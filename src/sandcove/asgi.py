@@ -234,7 +234,7 @@ class Listener:
         tls: SSLContext | None = None,
         protocol: Callable[[], asyncio.BaseProtocol] | None = None,
     ) -> None:
-        """Serves connections to these sockets.
+        """Serves connections to these sockets, which are its own from then on.
 
         Args:
             protocol: of a new connection, if it is not the application's at once; it may hand over to `protocol()`.

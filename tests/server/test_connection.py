@@ -77,10 +77,11 @@ async def listening(protocol: type[Connection]) -> AsyncIterator[tuple[Listener,
 
     routes = [Route(f"/{f.__name__}", f, methods=["GET", "POST"]) for f in (echo, early, wait, told)]
     listener = Listener(prepare(application([*routes]), protocol))
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        await listener.start(sock)
-        yield listener, sock.getsockname()[1], go
-        await listener.stop(0)
+    sock = socket.create_server(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    await listener.start(sock)
+    yield listener, port, go
+    await listener.stop(0)
 
 
 @contextlib.asynccontextmanager
