@@ -27,6 +27,7 @@ __all__ = [
     "CLONE_NEWUTS",
     "MOST_OPEN_FILES",
     "MOST_PASSED",
+    "NAMESPACES",
     "attach_mount",
     "become_room_root",
     "become_subreaper",
@@ -64,6 +65,16 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+NAMESPACES = {
+    "user": CLONE_NEWUSER,
+    "mnt": CLONE_NEWNS,
+    "pid": CLONE_NEWPID,
+    "net": CLONE_NEWNET,
+    "ipc": CLONE_NEWIPC,
+    "uts": CLONE_NEWUTS,
+    "cgroup": CLONE_NEWCGROUP,
+}
+"""By their names in ``/proc/self/ns``. Who joins the first may join the others."""
 
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
@@ -139,7 +150,8 @@ def _check(result: int, what: str) -> None:
 
 
 def setns(fd: int, namespaces: int) -> None:
-    """Joins `namespaces` (an or of CLONE_NEW*) of the process that the pidfd `fd` stands for."""
+    """Joins `namespaces` (an or of CLONE_NEW*) of the process that the pidfd `fd` stands for, or the one of this kind
+    that `fd` stands for."""
     _check(_libc.setns(fd, namespaces), "setns")
 
 

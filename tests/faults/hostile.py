@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
+from sandcove.wire.kernel import KERNEL_FDS
 from tests.lingering import lingering
 
 __all__ = ["CHANNEL", "ENDLESS", "MALFORMED", "SILENT", "WRONG", "main", "preload", "serving_hostile"]
@@ -246,7 +247,7 @@ def _flood(sock: socket.socket) -> None:
     sent = 0
     while time.monotonic() - begun < (10 if sent < 400 else 0.5):
         for word in words:
-            for count in (0, 1, 5, 100):
+            for count in (0, 1, KERNEL_FDS, 100):
                 with suppress(OSError):
                     socket.send_fds(_channel, [word or b"\0"], fds[:count])
                     sent += 1
@@ -259,8 +260,8 @@ def _linger(sock: socket.socket) -> None:
     with ExitStack() as peers:
         for word, others in (
             (b"conn" + os.urandom(12), 0),
-            (b"kernel", 4),
-            (b"kernel", 5),
+            (b"kernel", KERNEL_FDS - 1),
+            (b"kernel", KERNEL_FDS),
             (b"junk", 0),
             (b"junk", 200),
         ):

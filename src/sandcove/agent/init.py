@@ -40,11 +40,13 @@ class Init:
 
     Attributes:
         confines: what user code may use.
+        namespaces: descriptors by which others can join those that it is in, as `sandcove.linux.NAMESPACES`.
         ended: done when the namespace is gone.
     """
 
     def __init__(self, channel: socket.socket, pid: int, confines: Confines) -> None:
         self.confines = confines
+        self.namespaces: list[int] = []
         self._channel = channel
         self._pid = pid
         self._refs = 0
@@ -83,7 +85,7 @@ class Init:
         Raises:
             SandboxError: it could not be set up. Nothing of user code has run then.
         """
-        word = self._channel.recv(8192)
+        word, self.namespaces = linux.receive_fds(self._channel, 8192, len(linux.NAMESPACES))
         if word != b"ready":
             self._channel.close()
             os.waitpid(self._pid, 0)
@@ -124,10 +126,6 @@ class Init:
             raise SandboxError(f"process {pid} is not what it says it is")
         self._refs += 1
         return self._end_of(await self._ask(self._refs, WatchRequest(self._refs, pid), []))
-
-    def pidfd(self) -> int:
-        """A descriptor by which others can join the namespace; the caller closes it."""
-        return os.pidfd_open(self._pid)
 
     async def confine(self) -> None:
         """Puts `confines`, which have changed, in force for all that runs, and what starts from now on."""
@@ -225,6 +223,9 @@ class Init:
 
     def _on_end(self) -> None:
         asyncio.get_running_loop().remove_reader(self._channel.fileno())
+        for fd in self.namespaces:
+            os.close(fd)
+        self.namespaces = []
         self._channel.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)

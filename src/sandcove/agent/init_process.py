@@ -73,6 +73,8 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, confines: Confines) ->
             )
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.restrict_proc()
+        # Nobody else can open them: this process is not dumpable, and the agent's /proc shows it no longer.
+        namespaces = [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in linux.NAMESPACES]
         linux.drop_privileges()
         linux.set_dumpable(False)
         seccomp.install()
@@ -81,7 +83,9 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, confines: Confines) ->
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         channel = socket.socket(fileno=_CHANNEL)
-        channel.send(b"ready")
+        socket.send_fds(channel, [b"ready"], namespaces)
+        for fd in namespaces:
+            os.close(fd)
         _serve(channel, confines)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the agent must hear of it
         with contextlib.suppress(OSError):

@@ -82,13 +82,11 @@ class Kernels:
         assert self._runtime is not None
         with new_ends() as ends:
             ends.channel.send(encode(Start(cwd, env)) + b"\n")
-            pidfd = init.pidfd()
             try:
-                socket.send_fds(self._runtime, [KERNEL_REQUEST], [*ends.theirs, pidfd], socket.MSG_DONTWAIT)
+                fds = [*ends.theirs, *init.namespaces]
+                socket.send_fds(self._runtime, [KERNEL_REQUEST], fds, socket.MSG_DONTWAIT)
             except OSError as error:
                 raise KernelSilentError(f"the runtime can't be asked: {error}") from None
-            finally:
-                os.close(pidfd)
         return await Kernel.begin(ends, init)
 
     async def _javascript(self, language: Language, init: Init, env: dict[str, str], cwd: str) -> Kernel:

@@ -19,8 +19,7 @@ from typing import NoReturn
 import msgspec
 
 from sandcove import linux, seccomp
-from sandcove.runtimes.local.enter_room import ROOM
-from sandcove.wire.kernel import Start
+from sandcove.wire.kernel import KERNEL_FDS, Start
 
 __all__ = ["enter"]
 
@@ -40,13 +39,15 @@ def enter(kernel: ModuleType, *fds: int) -> NoReturn:
     """
     # What fails here is not the sandbox's business: that the process ends tells the agent.
     with contextlib.suppress(BaseException):
-        channel, acks, stdout, stderr, init, *groups = fds
+        channel, acks, stdout, stderr = fds[:4]
+        namespaces, groups = fds[4:KERNEL_FDS], fds[KERNEL_FDS:]
         for group in groups:
             os.write(group, b"0")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number, fd in ((0, os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)), (1, stdout), (2, stderr)):
             os.dup2(fd, number)
-        linux.setns(init, ROOM)
+        for namespace, kind in zip(namespaces, linux.NAMESPACES.values(), strict=True):
+            linux.setns(namespace, kind)
         linux.become_room_root()
         _close_all_but(channel, acks)
         linux.leave_keyring()

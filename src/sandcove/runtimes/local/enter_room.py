@@ -22,20 +22,10 @@ from sandcove.runtimes.local.plan import Entry
 from sandcove.wire.confine import Confine
 from sandcove.wire.egress import PROXY_HOST, PROXY_PORT
 
-__all__ = ["ROOM", "WAY_OUT", "enter"]
+__all__ = ["WAY_OUT", "enter"]
 
 WAY_OUT = b"way out"
 """The word on the channel with which the socket comes that the server listens on inside."""
-ROOM = (
-    linux.CLONE_NEWUSER
-    | linux.CLONE_NEWPID
-    | linux.CLONE_NEWNS
-    | linux.CLONE_NEWNET
-    | linux.CLONE_NEWIPC
-    | linux.CLONE_NEWUTS
-    | linux.CLONE_NEWCGROUP
-)
-"""The namespaces that make a room."""
 MOST_FDS = 32
 """The room's, its mounts' and its control groups'."""
 MOST_INODES = 1_000_000
@@ -70,7 +60,7 @@ def enter(agent: ModuleType, channel_fd: int, listener_fd: int, memory_fd: int, 
             os.close(group)
         with open("/proc/sys/fs/inotify/max_user_instances") as most:
             watchers = int(most.read())
-        linux.setns(room, ROOM)
+        linux.setns(room, sum(linux.NAMESPACES.values()))
         os.close(room)
         linux.become_room_root()
         for mount, place in zip(mounts, entry.attach, strict=True):

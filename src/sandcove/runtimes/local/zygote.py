@@ -57,7 +57,7 @@ class Kind:
 AGENTS = Kind("sandcove.runtimes.local.enter_room", "sandcove.agent.main", sweeps=True)
 KERNELS = Kind("sandcove.runtimes.local.enter_kernel", "sandcove.kernels.python.main", sweeps=False)
 
-MOST_FDS = 16
+MOST_FDS = 32
 START_WITHIN = 60.0
 """Seconds in which a zygote must be ready."""
 FORK_WITHIN = 10.0
