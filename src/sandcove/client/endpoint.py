@@ -21,6 +21,7 @@ __all__ = [
     "LONG",
     "SILENCE",
     "START",
+    "TLS_PART",
     "Broken",
     "Due",
     "Endpoint",
@@ -46,6 +47,8 @@ START = 150.0
 LONG = 900.0
 """Seconds in which one begins to what may be long: a folder of a million files is listed, moved, deleted or packed; a
 command waits for others of its session, a copy of a context for the cell that runs."""
+TLS_PART = 64 * 1024
+"""Bytes that TLS is given at once: it tells of no progress before it has sent them all."""
 _GRACE = 20.0
 """Seconds in which one comes after the timeout that the agent was given: it ends what runs, and gathers its output."""
 
