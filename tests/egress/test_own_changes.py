@@ -63,6 +63,39 @@ asyncio.run(main())
 """
 
 
+WITHOUT_DESCRIPTORS = """
+import asyncio, os, resource, sys
+from pathlib import Path
+from sandcove.server.database import Database
+from sandcove.server.egress import outlets
+from sandcove.server.egress.purse import Secrets
+
+async def main():
+    outlets.AGAIN = 0.05
+    made = outlets.Outlets("unfiltered", "", Secrets(Database(Path(sys.argv[1]))))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    watching = asyncio.ensure_future(made.watch_own())
+    await asyncio.sleep(0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    before = len(os.listdir("/proc/self/fd"))
+    async with asyncio.timeout(10):
+        while len(os.listdir("/proc/self/fd")) == before:
+            assert not watching.done(), watching
+            await asyncio.sleep(0.01)
+    watching.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_a_watch_that_fails_begins_anew(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_DESCRIPTORS, tmp_path / "db"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Too many open files" in done.stderr
+
+
 @NEEDS_ROOT
 @pytest.mark.skipif(not shutil.which("ip"), reason="needs iproute2")
 def test_one_that_flaps_is_shut_in_a_network_made_meanwhile(tmp_path: Path) -> None:

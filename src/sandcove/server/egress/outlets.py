@@ -17,11 +17,15 @@ from sandcove.server.egress.own import own_changes, own_networks
 from sandcove.server.egress.purse import Secrets
 from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import Trail
+from sandcove.waiting import lasting
 from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.egress_log import EgressEntry
 from sandcove.wire.secrets import Secret
 
 __all__ = ["Granted", "Outlets"]
+
+AGAIN = 30.0
+"""Seconds until the machine's own addresses are watched anew where that could not be."""
 
 
 class Granted(NamedTuple):
@@ -153,8 +157,10 @@ class Outlets:
 
     async def watch_own(self) -> None:
         """Shuts the machine's own addresses in all unfiltered networks, as they come; for good."""
-        if not self._ceiling.unfiltered:
-            return
+        if self._ceiling.unfiltered:
+            await lasting(self._watch_own, _log, AGAIN)
+
+    async def _watch_own(self) -> None:
         async for _ in own_changes():
             try:
                 rules = self._rules()

@@ -70,8 +70,9 @@ def own_networks() -> set[IPv4Network | IPv6Network]:
 
 
 async def own_changes() -> AsyncIterator[None]:
-    """Each time that they may have changed; it listens from the first `anext` on."""
+    """Each time that they may have changed, and at first, when it listens."""
     with _kernel(_CHANGES) as kernel:
+        yield
         while True:
             changed = False
             await readable(kernel.fileno())
