@@ -90,7 +90,7 @@ asyncio.run(main())
 
 
 def test_a_watch_that_fails_begins_anew(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WITHOUT_DESCRIPTORS, tmp_path / "db"]
+    command = [sys.executable, "-c", WITHOUT_DESCRIPTORS, str(tmp_path / "db")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     assert "Too many open files" in done.stderr
