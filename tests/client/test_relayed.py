@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from sandcove import ExecutionTimeoutError, PathNotFoundError, Sandbox, SandboxNetworkError, list_sandboxes
+from sandcove.client import endpoint
+from tests.client.peers import Connection, Peer, Script, answer
 from tests.conftest import MakeSandbox
 from tests.forwarder import Forwarder
 
@@ -95,3 +99,33 @@ def test_cells(box: Sandbox) -> None:
         with pytest.raises(ExecutionTimeoutError) as caught:
             box.run_code("print('begun'); time.sleep(1000)", context=context, timeout=0.5)
         assert caught.value.stdout == "begun\n"
+
+
+def test_a_sandbox_that_wakes_slowly_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "_GRACE", 0.3)
+    script = Script(answer(b"{}"))
+
+    def play(connection: Connection) -> None:
+        send = connection.sock.sendall
+
+        class Slow:
+            """A connection that takes a second to answer what is for the agent."""
+
+            request = connection.request
+
+            @property
+            def sock(self) -> Slow:
+                return self
+
+            def sendall(self, data: bytes) -> None:
+                if script.calls:
+                    time.sleep(1)
+                send(data)
+
+        script.play(cast(Connection, Slow()))
+
+    with Peer(None, play) as peer:
+        box = Sandbox("x", url=peer.url)
+        box.wait_for_port(80, timeout=0.1)
+        assert script.calls == ["POST /api/wait-for-port"]
+        box._agent.client().close()

@@ -98,13 +98,26 @@ print(*own_networks())
 """
 
 
+def listed_after(*steps: str) -> set[str]:
+    """What `own_networks` gives in a network of its own, in which ``ip`` has done this."""
+    script = " && ".join(["ip link set lo up", *(f"ip {step}" for step in steps), 'exec "$@"'])
+    command = ["unshare", "--net", "sh", "-c", script, "sh", sys.executable, "-c", LIST]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.split())
+
+
 @NEEDS_ROOT
 @pytest.mark.skipif(not shutil.which("ip"), reason="needs iproute2")
 def test_an_own_address_is_listed() -> None:
-    script = 'ip link set lo up && ip addr add 8.8.4.4/24 dev lo && ip addr add 2606:4700::1001/64 dev lo && exec "$@"'
-    command = ["unshare", "--net", "sh", "-c", script, "sh", sys.executable, "-c", LIST]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.split()
-    assert {"8.8.4.4/32", "8.8.4.255/32", "127.0.0.0/8", "::1/128", "2606:4700::1001/128"} <= set(listed)
+    listed = listed_after("addr add 8.8.4.4/24 dev lo", "addr add 2606:4700::1001/64 dev lo")
+    assert {"8.8.4.4/32", "8.8.4.255/32", "127.0.0.0/8", "::1/128", "2606:4700::1001/128"} <= listed
+
+
+@NEEDS_ROOT
+@pytest.mark.skipif(not shutil.which("ip"), reason="needs iproute2")
+def test_where_a_proxy_of_the_machine_gets_marked_packets_not_all_is_own() -> None:
+    routes = "route add local default dev lo table", "-6 route add local default dev lo table"
+    assert not {"0.0.0.0/0", "::/0"} & listed_after(*(f"{route} 100" for route in routes))
+    assert {"0.0.0.0/0", "::/0"} <= listed_after(*(f"{route} main" for route in routes))
 
 
 TELL = """

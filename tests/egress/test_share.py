@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -113,6 +114,29 @@ def test_what_nobody_closes_is_not_counted_for_good() -> None:
     with pytest.warns(ResourceWarning):
         share.connecting(socket.AF_INET)
     assert not every.held
+
+
+def test_who_has_left_before_the_answer_is_not_counted() -> None:
+    """As long as the proxy reads nothing it does not see that; its answer is what brings a reset."""
+    asked, left = threading.Event(), threading.Event()
+
+    def names(name: str) -> list[str]:
+        asked.set()
+        assert left.wait(10)
+        raise OSError("there is none")
+
+    async def attempt() -> None:
+        every = Descriptors(100)
+        proxy = Proxy("public", names=names, descriptors=every)
+        with socket.create_connection(("127.0.0.1", proxy.port)) as sock:
+            sock.sendall(b"CONNECT any.test:80 HTTP/1.1\r\n\r\n")
+            assert await asyncio.to_thread(asked.wait, 10)
+        left.set()
+        async with asyncio.timeout(5):
+            while every.held or proxy.outlet.passages:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+
+    run(attempt)
 
 
 def test_it_is_a_part_of_what_the_process_may_have() -> None:

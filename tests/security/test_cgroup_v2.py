@@ -131,9 +131,17 @@ finally:
 """
 
 
-def alone(script: str, *arguments: object) -> Any:
-    """What a program says that sees no groups of version 1."""
-    command = ["unshare", "-m", "sh", "-c", ALONE, "sh", sys.executable, "-c", script, *map(str, arguments)]
+UNDELEGATED = """
+import json, sys
+from pathlib import Path
+from sandcove.runtimes.local.cgroups import Cgroups
+print(json.dumps(Cgroups.find(Path(sys.argv[1])).why))
+"""
+
+
+def alone(script: str, *arguments: object, before: str = "") -> Any:
+    """What a program says that sees no groups of version 1, after these words of a shell."""
+    command = ["unshare", "-m", "sh", "-c", before + ALONE, "sh", sys.executable, "-c", script, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode == 99:
         pytest.skip("this machine's groups can't be taken away")
@@ -181,6 +189,13 @@ def test_without_controllers_a_server_does_without(top: Path, fresh_home: Path) 
         pytest.skip("the controllers are there")
     assert alone(SERVED, fresh_home) == ["rlimit", "rlimit, for each process", 1, True]
     assert "Delegate=yes" in (fresh_home / "server.log").read_text()
+
+
+@NEEDS_ROOT
+def test_where_the_kernel_does_not_tell_children_a_server_does_without(top: Path, tmp_path: Path) -> None:
+    if {"memory", "pids"} <= words(top / "cgroup.controllers"):
+        pytest.skip("the controllers are there")
+    assert "Delegate=yes" in alone(UNDELEGATED, tmp_path, before="mount -t tmpfs none /proc/$$/task/$$ || exit 99\n")
 
 
 def test_a_controller_that_is_not_there_is_told_and_leaves_nothing(top: Path) -> None:

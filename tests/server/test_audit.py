@@ -82,6 +82,18 @@ def test_the_log_is_put_aside_by_size(tmp_path: Path) -> None:
     assert kept == list(range(99 - len(kept), 99))
 
 
+def test_one_that_was_taken_away_is_made_anew_and_those_before_stay(tmp_path: Path) -> None:
+    path, before = tmp_path / "audit.log", tmp_path / "audit.log.1"
+    before.write_text("before")
+    audit = Audit(path, max_size=10)
+    path.unlink()
+    for number in range(10, 13):
+        audit.write({"n": number})
+    audit.close()
+    files = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    assert files["audit.log"] == '{"n":12}\n' and "before" in files.values(), files
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_keys_and_tokens_are_cut(as_json: bool) -> None:
     key, token = "sck_k_abcdefgh_" + "S" * 43, "scs_" + "T" * 30 + "." + "U" * 30

@@ -142,3 +142,10 @@ def test_only_what_is_appended_to_is_emptied(fresh_home: Path, mode: str) -> Non
         subprocess.run(line, check=True, stdin=subprocess.DEVNULL, stderr=file, timeout=60, env=os.environ)
     assert (log.stat().st_size < MAX_SIZE) == (fresh_home / "server.log.1").exists() == (mode == "ab")
     assert log.read_text().endswith("stopped\n")
+
+
+def test_a_server_without_standard_error_serves_nevertheless(fresh_home: Path) -> None:
+    fresh_home.chmod(0o700)
+    line = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-P", "-m", "sandcove.server", "--auto"]
+    done = subprocess.run([*line, "--idle-stop=0.1"], check=False, stdin=subprocess.DEVNULL, timeout=60, env=os.environ)
+    assert done.returncode == 0

@@ -21,6 +21,8 @@ __all__ = [
     "LONG",
     "SILENCE",
     "START",
+    "TLS_PART",
+    "WAKE",
     "Broken",
     "Due",
     "Endpoint",
@@ -46,6 +48,10 @@ START = 150.0
 LONG = 900.0
 """Seconds in which one begins to what may be long: a folder of a million files is listed, moved, deleted or packed; a
 command waits for others of its session, a copy of a context for the cell that runs."""
+WAKE = 60.0
+"""Seconds more for all of that where the server relays the call: it may have to wake the sandbox first."""
+TLS_PART = 64 * 1024
+"""Bytes that TLS is given at once: it tells of no progress before it has sent them all."""
 _GRACE = 20.0
 """Seconds in which one comes after the timeout that the agent was given: it ends what runs, and gathers its output."""
 

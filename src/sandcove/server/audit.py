@@ -71,7 +71,8 @@ class Audit:
         self._size = os.fstat(self._file).st_size
 
     def _rotate(self) -> None:
-        self._path.rename(shift(self._path))
+        if self._path.exists():  # nobody has taken it away
+            self._path.rename(shift(self._path))
         os.close(self._file)
         self._open()
 

@@ -47,7 +47,8 @@ class _Bounded(logging.StreamHandler[TextIO]):
         self._most = MAX_SIZE
 
     def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):
+        # Where standard error was closed when the server started, there is no stream.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             self._bound(self.stream.fileno())
         super().emit(record)
 

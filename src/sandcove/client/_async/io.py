@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaita
 from typing import Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from sandcove.client.endpoint import SILENCE, Endpoint, timeval
+from sandcove.client.endpoint import SILENCE, TLS_PART, Endpoint, timeval
 from sandcove.client.results import log
 from sandcove.client.stdin import PIECE, Readable, Source, encoded
 
@@ -251,17 +251,23 @@ class Stream(asyncio.Protocol):
         self.sent += done
         if done == len(data):
             return
-        self.sent += len(data) - done
-        self._transport.write(memoryview(data)[done:])
-        while self._writing_paused:
-            left = self._transport.get_write_buffer_size()
-            self._writer = self._loop.create_future()
-            try:
-                await self._patiently(self._writer)
-            except TimeoutError:
-                if self._transport.get_write_buffer_size() >= left:
-                    raise
-        self._raise_error()
+        rest = memoryview(data)[done:]
+        self.sent += len(rest)
+        # TLS takes however much it is given, and tells of nothing that it holds how much of that has left.
+        part = TLS_PART if self._tls else len(rest)
+        for begin in range(0, len(rest), part):
+            self._transport.write(rest[begin : begin + part])
+            while self._writing_paused:
+                left = self._transport.get_write_buffer_size()
+                self._writer = self._loop.create_future()
+                try:
+                    await self._patiently(self._writer)
+                except TimeoutError:
+                    if self._transport.get_write_buffer_size() >= left:
+                        raise
+            self._raise_error()
+            if self._lost:
+                return
 
     async def receive(self) -> bytes:
         """The next bytes, or none at the end; raises `OSError` when the connection is broken."""
@@ -320,9 +326,8 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if not self._tls:
-            # Writing pauses until the buffer is empty, as `send` relies on.
-            self._transport.set_write_buffer_limits(high=0)
+        # Writing pauses until the buffer is empty, as `send` relies on; at 0, that of TLS would always.
+        self._transport.set_write_buffer_limits(high=1 if self._tls else 0, low=0)
 
     def data_received(self, data: bytes) -> None:
         self._pieces.append(data)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from sandcove.client._sync.again import again
 from sandcove.client._sync.client import JSON, Client, answer, raise_for_error
 from sandcove.client._sync.connection import Body, Response
-from sandcove.client.endpoint import ANSWER, SILENCE, Broken, Endpoint, Silent, Unreachable
+from sandcove.client.endpoint import ANSWER, SILENCE, WAKE, Broken, Endpoint, Silent, Unreachable
 from sandcove.client.results import log
 from sandcove.errors import ContainerNotReadyError, SandboxError, SandboxNotFoundError, ServiceUnavailableError
 from sandcove.wire.codec import encode
@@ -122,7 +122,7 @@ class Agent:
             body: what to send.
             headers: further header lines, each with its line end.
             repeatable: doing it twice is the same as doing it once.
-            within: seconds in which the answer begins; None: any number.
+            within: seconds in which the answer of an agent that is awake begins; None: any number.
 
         Raises:
             ContainerNotReadyError: the sandbox ended during the call, or its agent says nothing.
@@ -133,9 +133,11 @@ class Agent:
         tries = 0
         while True:
             endpoint, prefix = route
+            more = WAKE if prefix else 0.0
+            answer_in = None if within is None else within + more
             try:
                 response = client.pool.request(
-                    endpoint, method, prefix + path, body, headers, within=within, silence=SILENCE
+                    endpoint, method, prefix + path, body, headers, within=answer_in, silence=SILENCE + more
                 )
                 if response.status >= 400:
                     raise_for_error(response)

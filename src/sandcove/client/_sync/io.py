@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar, cast
 
 from sandcove.client.check import wrong
-from sandcove.client.endpoint import SILENCE, Endpoint, timeval
+from sandcove.client.endpoint import SILENCE, TLS_PART, Endpoint, timeval
 from sandcove.client.results import log
 from sandcove.client.stdin import Readable, Source
 
@@ -198,6 +198,9 @@ class Stream:
             rest = rest[self._send(rest) :]
 
     def _send(self, data: bytes | bytearray | memoryview) -> int:
+        if self._tls and len(data) > TLS_PART:
+            # All that it is given must have gone before its time is over.
+            data = memoryview(data)[:TLS_PART]
         try:
             done = self._socket.send(data)
         except BlockingIOError:

@@ -277,8 +277,9 @@ class Cgroups:
         parents = dict(hierarchies.own)
         if hierarchies.version == 2:
             delegated = _delegated(hierarchies, name, trial=trial)
-            if delegated is None and move_to_own_scope(_own_processes()):
-                delegated = _delegated(Hierarchies.of_this_process(), name, trial=trial)
+            with contextlib.suppress(OSError):  # not every kernel tells a process's children
+                if delegated is None and move_to_own_scope(_own_processes()):
+                    delegated = _delegated(Hierarchies.of_this_process(), name, trial=trial)
             if delegated is None:
                 return cls.off(
                     "the server's cgroup is not its own: run it as a service with Delegate=yes "

@@ -17,11 +17,15 @@ from sandcove.server.egress.own import own_changes, own_networks
 from sandcove.server.egress.purse import Secrets
 from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import Trail
+from sandcove.waiting import lasting
 from sandcove.wire.egress import Policy, parse_egress
 from sandcove.wire.egress_log import EgressEntry
 from sandcove.wire.secrets import Secret
 
 __all__ = ["Granted", "Outlets"]
+
+AGAIN = 30.0
+"""Seconds until the machine's own addresses are watched anew where that could not be."""
 
 
 class Granted(NamedTuple):
@@ -66,6 +70,8 @@ class Outlets:
         self._open: dict[str, Outlet] = {}
         self._rooms: dict[str, Room] = {}
         self._trails: dict[str, Trail] = {}
+        self._known: list[Rule] | None = None
+        """The rules that all unfiltered networks have; None: perhaps not all have the same."""
 
     def check(self, value: str | list[str]) -> Policy:
         """An egress that a user asks for.
@@ -138,7 +144,10 @@ class Outlets:
 
     async def _set_network(self, room: Room, policy: Policy) -> None:
         """The operator may have lowered the ceiling since this policy was given."""
-        await room.set_network(self._rules() if policy.unfiltered and self._ceiling.unfiltered else None)
+        rules = self._rules() if policy.unfiltered and self._ceiling.unfiltered else None
+        if rules is not None and rules != self._known:
+            self._known = None  # and so this room gets the next ones too, whatever they are
+        await room.set_network(rules)
 
     def _rules(self) -> list[Rule]:
         try:
@@ -148,18 +157,19 @@ class Outlets:
 
     async def watch_own(self) -> None:
         """Shuts the machine's own addresses in all unfiltered networks, as they come; for good."""
-        if not self._ceiling.unfiltered:
-            return
-        known: list[Rule] = []
+        if self._ceiling.unfiltered:
+            await lasting(self._watch_own, _log, AGAIN)
+
+    async def _watch_own(self) -> None:
         async for _ in own_changes():
             try:
                 rules = self._rules()
             except HostUnsupportedError as error:
                 _log.warning("what is new of them is not shut in unfiltered networks: %s", error)
                 continue
-            if rules == known:
+            if rules == self._known:
                 continue
-            known = rules
+            self._known = rules
             for uid, room in list(self._rooms.items()):
                 try:
                     await room.set_rules(rules)

@@ -65,12 +65,14 @@ def own_networks() -> set[IPv4Network | IPv6Network]:
                             found.add(network)
                 if kind != _NLMSG_DONE:
                     raise OSError("the kernel does not list its routes")
-    return found
+    # Those for all addresses are mostly for packets with a mark, which a proxy of the machine is to get.
+    return {each for each in found if each.prefixlen or is_own(str(each[each.num_addresses // 2]))}
 
 
 async def own_changes() -> AsyncIterator[None]:
-    """Each time that they may have changed; it listens from the first `anext` on."""
+    """Each time that they may have changed, and at first, when it listens."""
     with _kernel(_CHANGES) as kernel:
+        yield
         while True:
             changed = False
             await readable(kernel.fileno())

@@ -214,7 +214,11 @@ class Downstream(Caller):
         if not self._transport.can_write_eof():
             self._transport.close()
             return
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the other side had left, unseen while nothing was read, and what was written has reset it
+            self._transport.abort()
+            return
         self._transport.resume_reading()
         self._wait(LINGER)
 
