@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace, TracebackType
@@ -217,7 +218,8 @@ class Shell(Host):
         hook = shell.displayhook
         hook._, hook.__, hook.___ = "", "", ""
         names.update({"_": "", "__": "", "___": ""})
-        shell.home_dir = str(Path.home())
+        # Not by Path, which fails where the user has none.
+        shell.home_dir = os.path.expanduser("~")
         shell.last_execution_result = None
         sys.displayhook = sys.__displayhook__
 
