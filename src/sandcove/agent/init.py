@@ -40,7 +40,7 @@ class Init:
 
     Attributes:
         confines: what user code may use.
-        namespaces: descriptors by which others can join those that it is in, as `sandcove.linux.NAMESPACES`.
+        namespaces: descriptors by which others can join those that it is in, as `sandcove.linux.NAMESPACES`; or none.
         ended: done when the namespace is gone.
     """
 

@@ -83,7 +83,10 @@ def run(channel_fd: int, own_mounts: bool, own_run: bool, confines: Confines) ->
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         channel = socket.socket(fileno=_CHANNEL)
-        socket.send_fds(channel, [b"ready"], namespaces)
+        try:
+            socket.send_fds(channel, [b"ready"], namespaces)
+        except OSError:  # user code has as many descriptors on their way as its user may
+            channel.send(b"ready")
         for fd in namespaces:
             os.close(fd)
         _serve(channel, confines)

@@ -64,7 +64,7 @@ class Kernels:
         program = find_program("python3", env, cwd) or find_program("python", env, cwd)
         if program is None:
             raise CodeExecutionError(f"there is no python3 in the sandbox; PATH is {env.get('PATH', '')[:500]!r}")
-        if self._can_fork(program, env):
+        if init.namespaces and self._can_fork(program, env):
             try:
                 return await self._fork(init, env, cwd)
             except KernelSilentError:
