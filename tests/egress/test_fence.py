@@ -81,9 +81,20 @@ def tried(box: Sandbox, *addresses: str, tcp: int = peer.TCP, udp: int = peer.UD
     return set(inside(box, TRY, tcp, udp, *addresses).said)
 
 
+def reached(box: Sandbox, expected: set[str], *addresses: str) -> set[str]:
+    """As `tried`, three times where some are missing: on a busy machine an answer may be late."""
+    found: set[str] = set()
+    for _ in range(3):
+        found |= tried(box, *addresses)
+        if found >= expected:
+            break
+    return found
+
+
 def test_every_way_leads_to_a_public_address(box: Sandbox) -> None:
-    assert tried(box, PUBLIC) == {f"{way} {PUBLIC}" for way in BY_ALL}
-    assert tried(box, PUBLIC_6) == {f"{way} {PUBLIC_6}" for way in BY_ALL if "mapped" not in way}
+    for address in (PUBLIC, PUBLIC_6):
+        expected = {f"{way} {address}" for way in BY_ALL if not (":" in address and "mapped" in way)}
+        assert reached(box, expected, address) == expected
 
 
 @pytest.mark.parametrize("address", SHUT)
@@ -114,8 +125,9 @@ def test_it_is_said_at_once(box: Sandbox) -> None:
 def test_what_the_operator_allows_is_reached(box: Sandbox) -> None:
     for address in EXEMPT:
         expected = {f"{way} {address}" for way in BY_ALL if "TCP" in way and not (":" in address and "mapped" in way)}
-        assert tried(box, address) == expected
-    assert tried(box, "10.8.7.7") == {f"{way} 10.8.7.7" for way in BY_ALL}
+        assert reached(box, expected, address) == expected
+    expected = {f"{way} 10.8.7.7" for way in BY_ALL}
+    assert reached(box, expected, "10.8.7.7") == expected
 
 
 @pytest.fixture
