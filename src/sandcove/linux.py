@@ -35,6 +35,7 @@ __all__ = [
     "detached_mount",
     "drop_privileges",
     "leave_keyring",
+    "most_open_files",
     "mount",
     "open_files",
     "raise_open_files",
@@ -281,10 +282,16 @@ def raise_open_files() -> int:
     The common limit of 1,024 is there for programs that use select(2).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    wanted = most_open_files()
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return soft
+
+
+def most_open_files() -> int:
+    """Descriptors that this process may have when it has raised their number."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
 
 
 def open_files() -> int:

@@ -1,4 +1,4 @@
-"""A server in a network namespace of its own that gives sandboxes the unfiltered network; the world is another one."""
+"""A host for the proxy; and a server in a network namespace of its own, whose sandboxes have the unfiltered network."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from sandcove import Sandbox
 from tests.conftest import sandcove_home
 from tests.egress import peer
+from tests.egress.proxy import Host
 from tests.egress.world import EXEMPT, NETWORK, OWN, OWN_6, PLAYED, US, US_6, WORLD, WORLD_6, ip
 
 NEEDS = ("pasta", "ip")
@@ -47,6 +48,13 @@ for _ in range(100):
         pass
 sys.exit(1)
 """
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    made = Host()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")

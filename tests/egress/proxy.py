@@ -19,7 +19,10 @@ from sandcove.server.egress.trail import Trail
 from sandcove.wire.egress import parse_egress
 from sandcove.wire.egress_log import EgressEntry
 
-__all__ = ["Host", "Proxy", "ask", "run", "socks"]
+__all__ = ["LOOPBACK", "Host", "Proxy", "ask", "run", "socks"]
+
+LOOPBACK = "127.0.0.0/8"
+"""Where a proxy of these tests may lead to, as `egress_private` has it."""
 
 T = TypeVar("T")
 _open: list[Outlet] = []

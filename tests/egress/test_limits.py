@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -19,16 +18,7 @@ from sandcove.server.egress.resolve import Resolver
 from sandcove.server.egress.trail import LINES, Trail
 from sandcove.wire.egress import parse_egress
 from sandcove.wire.egress_log import EgressEntry
-from tests.egress.proxy import Host, Proxy, ask, run
-
-LOOPBACK = "127.0.0.0/8"
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    made = Host()
-    yield made
-    made.close()
+from tests.egress.proxy import LOOPBACK, Host, Proxy, ask, run
 
 
 def get(port: int) -> bytes:

@@ -12,10 +12,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from sandcove.server.egress.pace import Pace
-from tests.egress.proxy import Proxy, run
+from tests.egress.proxy import LOOPBACK, Proxy, run
 from tests.egress.secure import until
 
-LOOPBACK = "127.0.0.0/8"
 RATE = 1_000_000
 DATA = random.Random(5).randbytes(600_000)
 

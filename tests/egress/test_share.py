@@ -6,7 +6,6 @@ import asyncio
 import resource
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -14,16 +13,7 @@ import pytest
 from sandcove.server.egress import passage, tunnel
 from sandcove.server.egress.connect import connect
 from sandcove.server.egress.share import Descriptors, Share
-from tests.egress.proxy import Host, Proxy, ask, run
-
-LOOPBACK = "127.0.0.0/8"
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    made = Host()
-    yield made
-    made.close()
+from tests.egress.proxy import LOOPBACK, Host, Proxy, ask, run
 
 
 async def tunnels(proxy: Proxy, host: Host) -> tuple[list[asyncio.StreamWriter], bytes]:

@@ -82,8 +82,8 @@ class Kernels:
         assert self._runtime is not None
         with new_ends() as ends:
             ends.channel.send(encode(Start(cwd, env)) + b"\n")
+            fds = [*ends.theirs, *init.namespaces]
             try:
-                fds = [*ends.theirs, *init.namespaces]
                 socket.send_fds(self._runtime, [KERNEL_REQUEST], fds, socket.MSG_DONTWAIT)
             except OSError as error:
                 raise KernelSilentError(f"the runtime can't be asked: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import socket
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from importlib.util import find_spec
 
 from sandcove.errors import HostUnsupportedError
 from sandcove.home import Home
-from sandcove.linux import MOST_OPEN_FILES
+from sandcove.linux import most_open_files
 
 __all__ = ["Check", "contexts", "extras", "open_files", "server"]
 
@@ -64,8 +63,7 @@ def extras() -> Check:
 
 def open_files() -> Check:
     """How many descriptors a server may have, and what they are enough for: it makes rooms while half are free."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    most = most_open_files()
     sandboxes = max(0, most // 2 - FILES_OF_SERVER) // FILES_OF_SANDBOX
     detail = f"{most:,} for the server: enough for {sandboxes:,} sandboxes awake at once, fewer with many connections"
     if most < FEW_FILES:
